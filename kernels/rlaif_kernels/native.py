@@ -1,0 +1,77 @@
+"""The only caller of the compiled CPU module.
+
+The binary knows addresses and sizes, no tensors, so one build serves every torch. What makes an address safe is
+checked or arranged here: device, dtype, layout, contiguity, and a reference that outlives the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rlaif_kernels.reference import accumulation
+
+try:
+    from rlaif_kernels import _native
+except ImportError as error:
+    missing: str | None = f"the compiled module is not part of this installation ({error})"
+else:
+    missing = None
+
+__all__ = ["build_info", "gae", "missing", "refuses"]
+
+
+def build_info() -> dict[str, str]:
+    """Compiler, C++ standard, architecture and pybind11 version of the binary."""
+    return _native.build_info()
+
+
+def refuses(tensors: Sequence[Tensor | None]) -> str | None:
+    """Why these tensors cannot be handed over as bare addresses; None if they can."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            return f"needs plain tensors and got {type(tensor).__name__}"
+        if tensor.device.type != "cpu":
+            return f"runs on the CPU and got a tensor on {tensor.device}"
+        if tensor.layout != torch.strided or tensor.is_neg():
+            return "needs dense tensors"
+    return "cannot be traced by torch.compile" if torch.compiler.is_compiling() else None
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+    dones: Tensor | None = None,
+    next_values: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`reference.gae` in C++, one pass over each row with the running sums in float64."""
+    dtype = accumulation(rewards, values, next_values)
+    advantages = torch.empty(rewards.shape, dtype=dtype)
+    returns = torch.empty_like(advantages)
+    # These locals own what the addresses point at until the call returns.
+    floats = [_dense(tensor, dtype) for tensor in (rewards, values, next_values)]
+    flags = [_dense(tensor, torch.bool) for tensor in (mask, dones)]
+    reward, value, after = map(_address, floats)
+    kept, done = map(_address, flags)
+    run = _native.gae_f64 if dtype == torch.float64 else _native.gae_f32
+    out = advantages.data_ptr(), returns.data_ptr()
+    rows, steps = rewards.shape
+    run(reward, value, kept, done, after, *out, rows, steps, gamma, lam)
+    return advantages, returns
+
+
+def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.detach().to(dtype).contiguous()
+
+
+def _address(tensor: Tensor | None) -> int:
+    """Where the data begins; 0, the null pointer, for an argument that was not given."""
+    return 0 if tensor is None else tensor.data_ptr()
