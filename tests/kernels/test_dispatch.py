@@ -1,0 +1,88 @@
+"""An explicit choice works or raises; "auto" chooses, unless the environment requires what is not there."""
+
+from __future__ import annotations
+
+import pytest
+import rlaif_kernels as rk
+import torch
+from rlaif_kernels import dispatch, native, reference
+
+FLAGS = torch.ones(1, 3, dtype=torch.bool)
+INPUTS = (torch.zeros(1, 3), torch.zeros(1, 3), FLAGS)
+REASON = "the compiled module is not part of this installation (No module named '_native')"
+
+
+@pytest.fixture
+def _pure_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "missing", REASON)
+    monkeypatch.delenv("RLAIF_REQUIRE", raising=False)
+
+
+@pytest.mark.native
+def test_auto_takes_the_fastest_that_can_run() -> None:
+    assert rk.implementations("gae") == ["native", "torch"]
+    assert dispatch.choose("gae", "auto", INPUTS) is native.gae
+
+
+@pytest.mark.native
+def test_auto_passes_over_what_cannot_take_these_tensors() -> None:
+    assert dispatch.choose("gae", "auto", [x.to("meta") for x in INPUTS]) is reference.gae
+
+
+@pytest.mark.native
+def test_an_explicit_choice_never_falls_back() -> None:
+    with pytest.raises(rk.ImplementationError, match=r"impl='native' cannot run: .* on meta; use impl='auto'"):
+        rk.gae(*[x.to("meta") for x in INPUTS], impl="native")
+
+
+@pytest.mark.usefixtures("_pure_python")
+def test_without_the_binary_auto_is_torch_and_native_says_what_to_do() -> None:
+    assert rk.implementations("gae") == ["torch"]
+    assert dispatch.choose("gae", "auto", INPUTS) is reference.gae
+    with pytest.raises(rk.ImplementationError, match=r"not part of this installation .* with a C\+\+ compiler"):
+        rk.gae(*INPUTS, impl="native")
+    assert rk.build_info()["native"] == f"absent: {REASON}"
+
+
+@pytest.mark.usefixtures("_pure_python")
+def test_a_required_backend_that_is_absent_stops_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAIF_REQUIRE", "native")
+    assert rk.unmet_requirements() == {"native": REASON}
+    with pytest.raises(rk.ImplementationError, match=r"RLAIF_REQUIRE asks for 'native': .* unset RLAIF_REQUIRE"):
+        rk.gae(*INPUTS)
+    rk.gae(*INPUTS, impl="torch")  # asked for by name: nobody is misled
+
+
+def test_what_cannot_be_required_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAIF_REQUIRE", "torch, nativ")
+    assert rk.unmet_requirements() == {"nativ": "no such backend; there are torch, native, cuda, triton"}
+
+
+@pytest.mark.native
+def test_a_required_backend_that_is_there_requires_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAIF_REQUIRE", "native")
+    assert rk.unmet_requirements() == {}
+    rk.gae(*INPUTS)
+    rk.masked_whiten(torch.zeros(2), FLAGS[0, :2])  # has no native implementation, and need not
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="gae: unknown impl 'cpp'; choose from auto, torch, native, cuda, triton"):
+        rk.gae(*INPUTS, impl="cpp")
+    with pytest.raises(ValueError, match="no operation 'gea'; there are discounted_returns, gae, masked_whiten"):
+        rk.implementations("gea")
+
+
+@pytest.mark.parametrize("impl", ["cuda", "triton"])
+def test_an_implementation_that_does_not_exist_says_what_does(impl: str) -> None:
+    with pytest.raises(rk.ImplementationError, match=f"gae has no '{impl}' implementation; here it runs as: "):
+        rk.gae(*INPUTS, impl=impl)
+
+
+def test_special_cases_run_wherever_the_general_one_does() -> None:
+    assert rk.implementations("discounted_returns") == rk.implementations("gae")
+
+
+def test_every_backend_is_accounted_for() -> None:
+    assert list(rk.build_info()) == ["torch", "native", "cuda", "triton"]
+    assert rk.build_info()["torch"] == torch.__version__
