@@ -39,6 +39,18 @@ def token_logprobs(
     entropy: Literal[True],
     impl: Impl = ...,
 ) -> tuple[Tensor, Tensor]: ...
+@overload
+def token_logprobs(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float | Tensor = ...,
+    softcap: float | None = ...,
+    scale: float = ...,
+    ignore_index: int = ...,
+    entropy: bool,
+    impl: Impl = ...,
+) -> Tensor | tuple[Tensor, Tensor]: ...
 def token_logprobs(
     logits: Tensor,
     targets: Tensor,

@@ -35,12 +35,16 @@ def token_logprobs(
     """
     kept = targets != ignore_index
     dtype = accumulation(logits)
-    z = logits[kept].to(dtype) * scale
+    # Selecting copies, and adds a scatter to the backward pass, so it is left out where there is nothing to leave out.
+    rows = logits.reshape(-1, logits.shape[-1]) if bool(kept.all()) else logits[kept]
+    z = rows.to(dtype) if scale == 1.0 else rows.to(dtype) * scale
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
     if isinstance(temperature, Tensor):
         temperature = temperature.to(dtype).expand(targets.shape)[kept].unsqueeze(-1)
-    every = torch.log_softmax(z / temperature, dim=-1)
+    if isinstance(temperature, Tensor) or temperature != 1.0:
+        z = z / temperature
+    every = torch.log_softmax(z, dim=-1)
 
     def spread(values: Tensor) -> Tensor:
         return values.new_zeros(targets.shape).masked_scatter(kept, values)
