@@ -1,0 +1,240 @@
+"""The command line: verbs that parse their arguments, call the library and print; nothing heavy is imported up here.
+
+Plugins add verbs of their own through `rlaif_commands`. An error is one paragraph on stderr, never a traceback, unless
+RLAIF_TRACEBACK=1 asks for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rlaif_core import __version__
+from rlaif_core.errors import RlaifError, blame, explain
+from rlaif_core.plugins import Plugins
+
+if TYPE_CHECKING:
+    from rlaif_core.run import History
+
+Config = Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override, as in run.steps=5. Repeatable.")]
+Files = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="Load a plugin from a file. Repeatable.")]
+Blocks = Annotated[list[str], typer.Option("--no-plugin", metavar="NAME", help="Do not load a plugin. Repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NOTHING: Any = []
+
+
+class Verbs(TyperGroup):
+    """The verbs, of which one may be interrupted: what a run says about that is worth reading."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            typer.secho(str(stop) or "stopped", fg="red", err=True)
+            raise typer.Exit(130) from stop
+
+
+def run(
+    config: Config,
+    sets: Sets = NOTHING,
+    plugin: Files = NOTHING,
+    no_plugin: Blocks = NOTHING,
+    strict: Annotated[bool, typer.Option("--strict", help="Name the stage that changes an earlier value.")] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="The run folder, in place of run.out.")
+    ] = None,
+) -> None:
+    """Train a policy as CONFIG says."""
+    from rlaif_core.config import RunConfig
+    from rlaif_core.run import run as train
+
+    plugins = Plugins.load(block=no_plugin, files=plugin)
+    overrides = [*sets, *([f"run.out={json.dumps(out)}"] if out else [])]
+    _finished(train(RunConfig.load(config, overrides), plugins=plugins, strict=strict))
+
+
+def resume(
+    folder: Folder,
+    step: Annotated[int | None, typer.Option(help="Go on from this checkpoint; default: the newest.")] = None,
+    plugin: Files = NOTHING,
+    no_plugin: Blocks = NOTHING,
+) -> None:
+    """Go on with a run from its checkpoint."""
+    from rlaif_core.run import resume as go_on
+
+    _finished(go_on(folder, step=step, plugins=Plugins.load(block=no_plugin, files=plugin)))
+
+
+def check(config: Config, sets: Sets = NOTHING, plugin: Files = NOTHING, no_plugin: Blocks = NOTHING) -> None:
+    """Resolve every name and option of CONFIG and print the plan; no weights are loaded."""
+    from rlaif_core.config import RunConfig
+    from rlaif_core.run import check as planned
+
+    plugins = Plugins.load(block=no_plugin, files=plugin)
+    lines = planned(RunConfig.load(config, sets), plugins).lines
+    rows = [
+        (part, name, "\n".join(f"{key} = {value!r}" for key, value in options.items()), origin)
+        for part, name, origin, options in lines
+    ]
+    _table(("part", "use", "options", "from"), rows)
+
+
+def plugins(
+    kind: Annotated[str | None, typer.Option(help="Only offers of this kind.")] = None,
+    as_json: Json = False,
+    plugin: Files = NOTHING,
+    no_plugin: Blocks = NOTHING,
+) -> None:
+    """List what can be used, with its origin; plugins that failed to load come last."""
+    from rlaif_core.show import kind_named, singular
+
+    loaded = Plugins.load(block=no_plugin, files=plugin)
+    listings = loaded.listings(kind_named(kind) if kind else None)
+    if as_json:
+        offers = [
+            {
+                "kind": each.kind,
+                "name": each.offer.name,
+                "summary": each.offer.summary,
+                "plugin": each.origin.plugin,
+                "distribution": each.origin.distribution,
+                "version": each.origin.version,
+            }
+            for each in listings
+        ]
+        failures = {str(loaded.origins[name]): explain(error) for name, error in loaded.failures.items()}
+        typer.echo(json.dumps({"offers": offers, "failures": failures}, indent=2))
+        return
+    rows = [(singular(each.kind), each.offer.name, each.offer.summary, str(each.origin)) for each in listings]
+    _table(("kind", "name", "what it does", "from"), rows)
+    for name, error in loaded.failures.items():
+        typer.secho(f"\n{loaded.origins[name]} failed to load:\n{explain(error)}", fg="red")
+
+
+def show(
+    offer: Annotated[str, typer.Argument(metavar="KIND:NAME", show_default=False)],
+    plugin: Files = NOTHING,
+    no_plugin: Blocks = NOTHING,
+) -> None:
+    """Show one offer: its options with types and defaults, its docstring, its origin."""
+    from rlaif_core.show import described, kind_named
+
+    kind, colon, name = offer.partition(":")
+    if not colon or not name:
+        raise typer.BadParameter(f"{offer!r} is not KIND:NAME; write for example reward:length")
+    typer.echo(described(Plugins.load(block=no_plugin, files=plugin).find(kind_named(kind), name)))
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="reward, action, judge, credit, optimiser or policy", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The name a config will use.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the plugin's folder.")] = Path(),
+) -> None:
+    """Write a plugin from a template: a package that works, with tests that pass."""
+    from rlaif_core.scaffold import scaffold
+
+    folder = scaffold(kind, name, out)
+    typer.echo(f"{folder} is a plugin that works. Next:\n  pip install -e {folder}\n  pytest {folder}\n  rlaif plugins")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Print versions, devices, binaries and plugin failures: what to paste into a bug report."""
+    from rlaif_core.doctor import examine, rendered
+
+    found = examine()
+    typer.echo(json.dumps(found, indent=2) if as_json else rendered(found))
+
+
+def report(folder: Folder) -> None:
+    """Write a run as one self-contained HTML page."""
+    from rlaif_core.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlaif {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Reinforcement learning of language models from AI feedback. Start with: rlaif demo"""
+
+
+OWN = {verb.__name__: verb for verb in (run, resume, check, plugins, show, new, doctor, report)}
+
+
+def application(loaded: Plugins | None) -> typer.Typer:
+    """Our verbs, and those of the `loaded` plugins; one that cannot add its verbs is warned about and left out."""
+    app = typer.Typer(cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app.callback()(_root)
+    for verb in OWN.values():
+        app.command()(verb)
+    for origin, hook in loaded.implementations("rlaif_commands") if loaded else ():
+        theirs = typer.Typer()
+        try:
+            with blame(f"hook rlaif_commands of plugin {origin}"):
+                hook(theirs)
+        except Exception as error:  # noqa: BLE001  a stranger's hook may raise anything, and the other verbs must work
+            typer.secho(f"warning: the verbs of plugin {origin} are missing. {explain(error)}", fg="yellow", err=True)
+            continue
+        for command in theirs.registered_commands:
+            command.rich_help_panel = command.rich_help_panel or f"From {origin}"
+            if verb_name(command) in OWN:
+                text = f"warning: plugin {origin} offers a verb {verb_name(command)!r}, which is rlaif's own; left out"
+                typer.secho(text, fg="yellow", err=True)
+            else:
+                app.registered_commands.append(command)
+        app.registered_groups += theirs.registered_groups
+    return app
+
+
+def verb_name(command: Any) -> str:
+    """The word by which typer will know a registered command."""
+    return str(command.name or command.callback.__name__.replace("_", "-"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        loaded = None if words and words[0] in OWN else Plugins.load()
+        application(loaded)(args=words, prog_name="rlaif")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except Exception as error:
+        if os.environ.get("RLAIF_TRACEBACK") == "1":
+            raise
+        typer.secho(explain(error), fg="red", err=True)
+        if not isinstance(error, RlaifError):
+            typer.secho("This was not expected. RLAIF_TRACEBACK=1 shows where it came from.", fg="red", err=True)
+        return 1
+    return 0
+
+
+def _finished(history: History) -> None:
+    typer.echo(f"{len(history)} steps in {history.folder}; look at {history.folder / 'report.html'}")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A pipe has no width: give every row one line, so that grep finds all of it.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)

@@ -1,0 +1,45 @@
+"""What `rlaif show` prints about one offer, and the words for the kinds of offers."""
+
+from __future__ import annotations
+
+import inspect
+
+from rlaif_core.errors import PluginError, blame, suggest
+from rlaif_core.offers import KINDS
+from rlaif_core.options import parameters
+from rlaif_core.plugins import Listing
+
+
+def singular(kind: str) -> str:
+    """policies -> policy, rewards -> reward."""
+    return kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
+
+
+def kind_named(word: str) -> str:
+    """The kind that a user means by its singular or plural."""
+    words = {form: kind for kind in KINDS for form in (kind, singular(kind))}
+    if word.lower() not in words:
+        known = ", ".join(map(singular, KINDS))
+        raise PluginError(f"there is no kind {word!r}{suggest(word.lower(), words)}. Kinds: {known}".replace("?.", "?"))
+    return words[word.lower()]
+
+
+def described(listing: Listing) -> str:
+    """An offer as a page of text: origin, summary, docstring, options with types and defaults."""
+    with blame(str(listing)):
+        build = listing.offer.resolve()
+    sections = [f"{listing}\n{listing.offer.summary}".rstrip()]
+    doc = inspect.getdoc(build)
+    if doc and not doc.startswith(f"{getattr(build, '__name__', '')}("):  # a dataclass without one gets its signature
+        sections.append(doc)
+    options = [_option(parameter) for parameter in parameters(build).values()]
+    widths = [max((len(option[column]) for option in options), default=0) for column in range(2)]
+    lines = [f"  {name:<{widths[0]}}  {kind:<{widths[1]}}  {rest}".rstrip() for name, kind, rest in options]
+    sections.append("\n".join(["options", *(lines or ["  none"])]))
+    return "\n\n".join(sections)
+
+
+def _option(parameter: inspect.Parameter) -> tuple[str, str, str]:
+    hint, default = parameter.annotation, parameter.default
+    text = "" if hint is parameter.empty else hint if isinstance(hint, str) else inspect.formatannotation(hint)
+    return parameter.name, text, "required" if default is parameter.empty else f"= {default!r}"
