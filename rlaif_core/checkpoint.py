@@ -1,0 +1,143 @@
+"""Checkpoints: everything a run needs to go on bit for bit, written so that a torn one cannot exist.
+
+A checkpoint is a folder of safetensors and JSON, made under a temporary name, synced, and renamed when complete; its
+manifest holds the sha256 of every file. There is no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif_core import files
+from rlaif_core.errors import CheckpointError
+from rlaif_core.protocols import State
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d+)")
+
+
+def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
+    """Write `folder/step-N` and drop all but the newest `keep`; the newest is never touched before the next is whole."""
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, Tensor] = {}
+    tree = _pack(state, "state", tensors)
+    final = folder / f"step-{step}"
+    partial = folder / f".step-{step}{files.ASIDE}"
+    shutil.rmtree(partial, ignore_errors=True)
+    with files.writing(final):
+        partial.mkdir(parents=True)
+        files.write_bytes(partial / "tensors.safetensors", to_bytes(tensors))
+        files.write_bytes(partial / "state.json", json.dumps(tree).encode())
+        sums = {file.name: files.sha256(file) for file in sorted(partial.iterdir())}
+        manifest = {"format": FORMAT, "step": step, "sha256": sums}
+        files.write_bytes(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+        files.replace_folder(partial, final)
+    for old in steps(folder)[:-keep]:
+        shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
+    return final
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of which there is a complete checkpoint, ascending."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(match[1]) for entry in folder.iterdir() if (match := _NAME.fullmatch(entry.name)))
+
+
+def load(folder: Path, step: int | None = None) -> tuple[int, State]:
+    """Read and verify the checkpoint of `step` (default: the newest)."""
+    known = steps(folder)
+    if not known:
+        raise CheckpointError(f"{folder}: there is no checkpoint; the run stopped before its first, so start it again")
+    step = known[-1] if step is None else step
+    if step not in known:
+        raise CheckpointError(f"{folder}: there is no checkpoint of step {step}; there are {', '.join(map(str, known))}")
+    place = folder / f"step-{step}"
+    try:
+        return step, _read(place)
+    except CheckpointError as error:
+        earlier = [other for other in known if other < step]
+        offer = f"; the one before is whole: resume with --step {earlier[-1]}" if earlier else "; there is none before it"
+        raise CheckpointError(f"{error}{offer}") from error.__cause__
+
+
+def _read(place: Path) -> State:
+    from safetensors.torch import load as from_bytes
+
+    try:
+        manifest = json.loads((place / "manifest.json").read_bytes())
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{place} has format {manifest['format']}, but this version reads format {FORMAT}")
+        for name, expected in manifest["sha256"].items():
+            if files.sha256(place / name) != expected:
+                raise CheckpointError(f"{place / name} is damaged: its sha256 is not the one it was saved with")
+        tensors = from_bytes((place / "tensors.safetensors").read_bytes())
+        state = _unpack(json.loads((place / "state.json").read_bytes()), tensors)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{place} is damaged: {error}") from error
+    return state  # type: ignore[no-any-return]
+
+
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """A JSON tree in which each tensor is replaced by the name it has in `tensors`."""
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": path}
+    if isinstance(value, Mapping):
+        return {"$map": [[key, _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple | list):
+        items = [_pack(item, f"{path}.{number}", tensors) for number, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CheckpointError(
+        f"{path} is a {type(value).__name__}, which a checkpoint cannot hold; "
+        "state is made of tensors, numbers, texts, dicts, lists and tuples"
+    )
+
+
+def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_unpack(item, tensors) for item in tree]
+    if isinstance(tree, dict):
+        if "$tensor" in tree:
+            return tensors[tree["$tensor"]]
+        if "$tuple" in tree:
+            return tuple(_unpack(item, tensors) for item in tree["$tuple"])
+        return {key: _unpack(item, tensors) for key, item in tree["$map"]}
+    return tree
+
+
+def random_state() -> State:
+    """Every global source of randomness: Python's, NumPy's, torch's, and each GPU's."""
+    import numpy
+
+    name, keys, *rest = numpy.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype("int64")), *rest),  # type: ignore[union-attr]
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random(state: State) -> None:
+    """Put back what `random_state` took."""
+    import numpy
+
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    numpy.random.set_state((name, keys.numpy().astype("uint32"), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

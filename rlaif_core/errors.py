@@ -1,0 +1,60 @@
+"""The errors a user may meet, and `blame`, which says whose code raised.
+
+Every message reads: what happened, whose it is, what to do. Exceptions out of a plugin keep their type and gain a note.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class RlaifError(Exception):
+    """Base of every error that rlaif raises on purpose."""
+
+
+class ConfigError(RlaifError):
+    """The configuration asks for something that does not exist or does not fit together."""
+
+
+class DataError(RlaifError):
+    """A dataset, a prompt or a recorded answer cannot be used."""
+
+
+class PluginError(RlaifError):
+    """A plugin is missing, broken, offered twice, or broke its contract."""
+
+
+class FeedbackError(RlaifError):
+    """Feedback is missing or wrong; nothing has been trained on it."""
+
+
+class TrainingError(RlaifError):
+    """A step would have damaged the policy or changed nothing; the weights are those before the step."""
+
+
+class CheckpointError(RlaifError):
+    """A checkpoint is damaged, missing, or of another run."""
+
+
+def suggest(wrong: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` when one of `known` is close to `wrong`, else an empty string."""
+    close = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def blame(note: str) -> Iterator[None]:
+    """Add `note` to whatever exception leaves the block; the type and traceback stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"  in {note}")
+        raise
+
+
+def explain(error: BaseException) -> str:
+    """One readable paragraph: type, message and the notes of who was at work."""
+    notes = getattr(error, "__notes__", [])
+    return "\n".join([f"{type(error).__name__}: {error}", *notes])

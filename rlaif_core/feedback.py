@@ -1,0 +1,184 @@
+"""What reward sources and judges say: typed outcomes, never a bare number that might stand for a failure.
+
+`Score` is a number with its reason, `Abstain` no opinion, `Failed` an outage; `Feedback` gathers them per source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rlaif_core.errors import FeedbackError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rlaif_core.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A reward source's verdict on one answer: a finite number, why, and what asking cost (in its own currency)."""
+
+    value: float
+    reason: str = ""
+    cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+        if not math.isfinite(self.value):
+            raise FeedbackError(f"a score is {self.value}; return Abstain(reason) or Failed(reason) when there is none")
+
+
+@dataclass(frozen=True, slots=True)
+class Abstain:
+    """The source has no opinion on this answer; it is left out, never counted as a number."""
+
+    reason: str = ""
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The source could not judge this answer (outage, unreadable verdict). Never a number; too many stop the run."""
+
+    reason: str
+    cost: float = 0.0
+
+
+Outcome = Score | Abstain | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What a source returns that also scores tokens: B outcomes, each the sum of its row of tokens [B,T] f32."""
+
+    outcomes: Sequence[Outcome]
+    tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a judge is asked: the answers given to one prompt, and the rubric to judge them by."""
+
+    prompt: Prompt
+    answers: tuple[str, ...]
+    rubric: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A judge's reply to a `Question`: one outcome for each of its answers, in their order."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What every reward source said about every answer, with the weight and channel under which it counts.
+
+    `outcomes` maps a source's name to B outcomes; `token_scores` optionally to [B,T] f32. `channels` defaults to
+    "reward"; other channels are costs ("cost:toxicity"), read by constrained optimisers.
+    """
+
+    outcomes: Mapping[str, tuple[Outcome, ...]]
+    token_scores: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    channels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        outcomes = {name: tuple(said) for name, said in self.outcomes.items()}
+        if not outcomes:
+            raise FeedbackError("Feedback has no source; configure at least one [[rewards]] table")
+        if len({len(said) for said in outcomes.values()}) > 1:
+            counts = ", ".join(f"{name}: {len(said)}" for name, said in outcomes.items())
+            raise FeedbackError(f"sources disagree on the number of answers ({counts})")
+        for kind in ("weights", "channels", "token_scores"):
+            if unknown := set(getattr(self, kind)) - set(outcomes):
+                raise FeedbackError(f"Feedback.{kind} names {sorted(unknown)}, which gave no outcomes")
+        object.__setattr__(self, "outcomes", MappingProxyType(outcomes))
+        object.__setattr__(self, "token_scores", MappingProxyType(self.token_scores))
+        object.__setattr__(self, "weights", MappingProxyType({name: float(self.weights.get(name, 1.0)) for name in outcomes}))
+        object.__setattr__(self, "channels", MappingProxyType({name: self.channels.get(name, "reward") for name in outcomes}))
+
+    def sources(self, channel: str = "reward") -> tuple[str, ...]:
+        """Names of the sources that count in `channel`."""
+        return tuple(name for name, its in self.channels.items() if its == channel)
+
+    def take(self, rows: Sequence[int]) -> Feedback:
+        """What was said about some of the answers, in the given order."""
+        return Feedback(
+            outcomes={name: tuple(said[row] for row in rows) for name, said in self.outcomes.items()},
+            token_scores={name: scores[list(rows)] for name, scores in self.token_scores.items()},
+            weights=self.weights,
+            channels=self.channels,
+        )
+
+    def fraction(self, kind: type[Abstain] | type[Failed]) -> float:
+        """Share of all outcomes that are of `kind`."""
+        every = [outcome for said in self.outcomes.values() for outcome in said]
+        return sum(isinstance(outcome, kind) for outcome in every) / max(len(every), 1)
+
+    def totals(self, group: Tensor, channel: str = "reward") -> tuple[Tensor, Tensor]:
+        """Weighted sum over the sources of `channel`: (values [B] f32, counted [B] bool); 0 where not counted.
+
+        An answer that no source scored is left out. Among the others of its group, a source that lacks a score for
+        any is left out for the whole group, so that siblings are compared on the same terms; a group in which no
+        source is left is left out altogether.
+        """
+        import torch
+
+        names = self.sources(channel)
+        said = [[self.outcomes[name][row] for name in names] for row in range(len(group))]
+        has = torch.tensor([[isinstance(o, Score) for o in row] for row in said]).reshape(len(group), len(names))
+        raw = torch.tensor([[o.value if isinstance(o, Score) else 0.0 for o in row] for row in said], dtype=torch.float64)
+        weights = torch.tensor([self.weights[name] for name in names], dtype=torch.float64)
+        weighted = raw.reshape(has.shape) * weights
+        counted = has.any(1)
+        usable = torch.ones_like(has)
+        group = group.cpu()
+        for label in group[counted].unique():
+            members = (group == label) & counted
+            usable[members] = has[members].all(0)
+        counted = counted & usable.any(1)
+        values = torch.where(usable & counted[:, None], weighted, 0.0).sum(1)
+        return values.float(), counted
+
+    def by_channel(self, group: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """`totals` of every channel, and the answers that count in all of them: ({channel: [B] f32}, [B] bool)."""
+        totals = {channel: self.totals(group, channel) for channel in dict.fromkeys(self.channels.values())}
+        counted = None
+        for _, its in totals.values():
+            counted = its if counted is None else counted & its
+        assert counted is not None
+        return {channel: values.where(counted, values.new_zeros(())) for channel, (values, _) in totals.items()}, counted
+
+
+def outcomes_of(said: Any, rows: int) -> tuple[Outcome, ...]:
+    """Turn what a reward source returned (outcomes, numbers or a tensor [B]) into B typed outcomes, or say what is wrong."""
+    if said is None or isinstance(said, str | bytes | Mapping):
+        raise FeedbackError(f"returned {type(said).__name__}, but must return {rows} outcomes or numbers, one an answer")
+    items: Sequence[Any] = said.tolist() if hasattr(said, "tolist") else said
+    if not hasattr(items, "__len__"):
+        raise FeedbackError(f"returned one {type(said).__name__}, but must return {rows} outcomes, one an answer")
+    if len(items) != rows:
+        raise FeedbackError(f"returned {len(items)} outcomes for {rows} answers")
+    return tuple(outcome_of(item, row) for row, item in enumerate(items))
+
+
+def outcome_of(item: Any, row: int) -> Outcome:
+    """One outcome from what was returned for answer `row`: an outcome, a number, or None for no opinion."""
+    if isinstance(item, Score | Abstain | Failed):
+        return item
+    if getattr(item, "ndim", None) == 0:
+        item = item.item()  # a number of torch or numpy
+    if item is None:
+        return Abstain("the source returned None")
+    if isinstance(item, bool | int | float):
+        if not math.isfinite(item):
+            raise FeedbackError(f"answer {row} scored {item}; return Abstain(reason) or Failed(reason) instead")
+        return Score(float(item))
+    raise FeedbackError(f"answer {row} got a {type(item).__name__}; return Score, Abstain, Failed or a number")

@@ -1,0 +1,156 @@
+"""The whole algorithm: act, score, credit, step, observe. Each verb takes the previous one's value and returns the next.
+
+Actions are chained, reward sources summed, credit is one, the optimiser is one, observers are told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlaif_core.errors import FeedbackError, PluginError, TrainingError, blame
+from rlaif_core.feedback import Failed, Feedback, Scored, outcomes_of
+from rlaif_core.measure import measure
+from rlaif_core.types import Experience, Metrics, Prompt, Rollouts
+from rlaif_core.watch import Watch
+
+if TYPE_CHECKING:
+    from rlaif_core.prompts import Prompts
+    from rlaif_core.protocols import Action, Credit, Optimiser, Policy, RewardSource
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A reward source in its place: its weight, channel, and whether the optimiser brought it."""
+
+    source: RewardSource
+    weight: float = 1.0
+    channel: str = "reward"
+    contributed: bool = False
+
+
+@dataclass(slots=True)
+class Loop:
+    """The parts, and what the loop remembers between steps. `whose` says where each part comes from."""
+
+    policy: Policy
+    prompts: Prompts
+    actions: Sequence[tuple[str, Action]]
+    sources: Mapping[str, Source]
+    credit: Credit
+    optimiser: Optimiser
+    whose: Mapping[str, str]
+    seed: int
+    batch: int
+    group: int
+    updates: int = 1
+    max_failed: float = 1.0
+    max_idle: int = 0
+    strict: bool = False
+    step: int = 0
+    idle: int = 0
+    buffer: list[Experience] = field(default_factory=list)
+
+
+def advance(loop: Loop) -> tuple[Experience, Metrics]:
+    """One step: fresh rollouts unless a share of the last ones is left, then one update of the policy."""
+    began = time.perf_counter()
+    watch = Watch(loop.strict)
+    if not loop.buffer:
+        prompts = loop.prompts.take(loop.batch)
+        rollouts = watch.over("act", lambda: act(loop, prompts))
+        feedback = watch.over("score", lambda: score(loop, rollouts), rollouts)
+        experience = watch.over("credit", lambda: credit(loop, rollouts, feedback), rollouts, feedback)
+        loop.buffer = experience.split(loop.updates)
+    experience = loop.buffer[0]
+    reported = watch.over("step", lambda: update(loop, experience), experience)
+    loop.buffer = loop.buffer[1:]
+    loop.step += 1
+    return experience, measure(experience, reported, loop.sources, time.perf_counter() - began)
+
+
+def act(loop: Loop, prompts: Sequence[Prompt]) -> Rollouts:
+    """Chain the actions: each gets the prompts and the rollouts of the one before."""
+    sampler = loop.policy.sampler(seed=loop.seed, step=loop.step + 1, group=loop.group)
+    rollouts: Rollouts | None = None
+    for part, action in loop.actions:
+        with blame(_at(loop, part)):
+            rollouts = action.act(sampler, prompts, rollouts)
+            if not isinstance(rollouts, Rollouts):
+                raise PluginError(f"act returned {type(rollouts).__name__}; an action returns Rollouts")
+    assert rollouts is not None
+    return rollouts
+
+
+def score(loop: Loop, rollouts: Rollouts) -> Feedback:
+    """Ask every source about every answer; stop if too many outcomes failed, before anything is trained on them."""
+    outcomes, tokens = {}, {}
+    for name, source in loop.sources.items():
+        with blame(_at(loop, f"reward source {name!r}")):
+            said = source.source.score(rollouts)
+            if isinstance(said, Scored):
+                tokens[name], said = said.tokens, said.outcomes
+            outcomes[name] = outcomes_of(said, len(rollouts))
+    weights = {name: source.weight for name, source in loop.sources.items()}
+    feedback = Feedback(
+        outcomes=outcomes,
+        token_scores=tokens,
+        weights=weights | dict(loop.optimiser.weights()),
+        channels={name: source.channel for name, source in loop.sources.items()},
+    )
+    _refuse_outage(feedback, loop.max_failed)
+    return feedback
+
+
+def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
+    """Spread the feedback over the tokens, with whatever critic the optimiser trains."""
+    with blame(_at(loop, "credit")):
+        experience = loop.credit.assign(rollouts, feedback, loop.optimiser.critic())
+        if not isinstance(experience, Experience):
+            raise PluginError(f"assign returned {type(experience).__name__}; a credit returns Experience")
+    idle = all(not bool(advantages.any()) for advantages in experience.advantages.values())
+    loop.idle = loop.idle + 1 if idle else 0
+    if loop.max_idle and loop.idle >= loop.max_idle:
+        raise TrainingError(
+            f"every advantage was 0 in {loop.idle} batches in a row, so nothing was learnt from them: the answers of a "
+            "group all score alike. Look at the ledger; raise [prompts] group or the temperature, or mend the reward "
+            "([run] max_idle = 0 turns this check off)"
+        )
+    return experience
+
+
+def update(loop: Loop, experience: Experience) -> Metrics:
+    """Let the optimiser learn; what it reports must be finite numbers."""
+    with blame(_at(loop, "optimiser")):
+        return Metrics(loop.optimiser.step(loop.policy, experience))
+
+
+def _at(loop: Loop, part: str) -> str:
+    return f"{loop.whose.get(part, part)}, step {loop.step + 1}"
+
+
+def _refuse_outage(feedback: Feedback, most: float) -> None:
+    share = feedback.fraction(Failed)
+    if share <= most:
+        return
+    reasons: dict[str, int] = {}
+    for name, said in feedback.outcomes.items():
+        for outcome in said:
+            if isinstance(outcome, Failed):
+                reasons[f"{name}: {outcome.reason}"] = reasons.get(f"{name}: {outcome.reason}", 0) + 1
+    worst = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    raise FeedbackError(
+        f"{share:.0%} of the outcomes failed, more than max_failed = {most:.0%}; nothing was trained on them. "
+        + "; ".join(f"{reason} ({count} times)" for reason, count in worst)
+        + ". Mend the source and resume the run, or raise [run] max_failed"
+    )
+
+
+def parts(loop: Loop) -> dict[str, Any]:
+    """Every part that may have something to remember, by the name under which a checkpoint keeps it."""
+    named: dict[str, Any] = {"policy": loop.policy, "prompts": loop.prompts, "optimiser": loop.optimiser}
+    named["credit"] = loop.credit
+    named |= dict(loop.actions)
+    return named | {f"reward source {name!r}": its.source for name, its in loop.sources.items() if not its.contributed}

@@ -1,0 +1,212 @@
+"""Datasets into batches of `Prompt`s, in an order that depends on the seed alone and can be taken up anywhere.
+
+This is the only file that imports `datasets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlaif_core.config import PromptTable
+from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, blame, suggest
+from rlaif_core.offers import load_attribute
+from rlaif_core.protocols import State
+from rlaif_core.types import Prompt
+
+Row = Mapping[str, Any]
+
+
+class Prompts:
+    """An endless stream of batches: epoch after epoch, each freshly shuffled, nothing left out at the seams."""
+
+    def __init__(self, prompts: Sequence[Prompt], *, seed: int, shuffle: bool = True) -> None:
+        if not prompts:
+            raise DataError("the dataset has no prompts; nothing to train on")
+        first: dict[str, int] = {}
+        for number, prompt in enumerate(prompts):
+            if prompt.id in first:
+                raise DataError(
+                    f"rows {first[prompt.id]} and {number} share the id {prompt.id!r}; ids must be unique, "
+                    "because seeds and the ledger go by them"
+                )
+            first[prompt.id] = number
+        self.prompts = tuple(prompts)
+        self._seed, self._shuffle = seed, shuffle
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def take(self, count: int) -> list[Prompt]:
+        """The next `count` prompts."""
+        if count > len(self.prompts):
+            raise DataError(
+                f"[prompts] batch is {count}, but there are only {len(self.prompts)} prompts; lower batch or add rows"
+            )
+        batch = [self._at(self._taken + offset) for offset in range(count)]
+        self._taken += count
+        return batch
+
+    def _at(self, position: int) -> Prompt:
+        epoch, index = divmod(position, len(self.prompts))
+        return self.prompts[self._order(epoch)[index]]
+
+    def _order(self, epoch: int) -> list[int]:
+        cached: tuple[int, list[int]] | None = getattr(self, "_cached", None)
+        if cached is None or cached[0] != epoch:
+            order = list(range(len(self.prompts)))
+            if self._shuffle:
+                random.Random(f"{self._seed}/prompts/{epoch}").shuffle(order)
+            self._cached = cached = (epoch, order)
+        return cached[1]
+
+    def fingerprint(self) -> str:
+        """A hash over every prompt's id and text, by which a resumed run knows its data again."""
+        digest = hashlib.sha256()
+        for prompt in self.prompts:
+            messages = [[message["role"], message["content"]] for message in prompt.messages]
+            digest.update(json.dumps([prompt.id, prompt.text, messages]).encode())
+        return digest.hexdigest()
+
+    def state_dict(self) -> State:
+        return {"taken": self._taken, "fingerprint": self.fingerprint()}
+
+    def load_state_dict(self, state: State) -> None:
+        if state["fingerprint"] != self.fingerprint():
+            raise CheckpointError(
+                "the prompts are not those that the checkpoint was made with; restore the dataset, or start a new run"
+            )
+        self._taken = state["taken"]
+
+
+def load_prompts(table: PromptTable) -> list[Prompt]:
+    """Read the rows that `[prompts]` describes and turn each into a `Prompt`."""
+    source = ", ".join([table.files] if isinstance(table.files, str) else table.files) or table.dataset
+    with blame(f"[prompts] {source}"):
+        change = load_function(table.map) if table.map else None
+        return prompts_of(_rows(table, source), table, change)
+
+
+def prompts_of(rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None) -> list[Prompt]:
+    """Rows (or ready `Prompt`s) as prompts; `change` may rewrite a row, or leave it out by returning None."""
+    prompts: list[Prompt] = []
+    skipped = 0
+    for number, row in enumerate(rows):
+        if table.limit is not None and len(prompts) >= table.limit:
+            break
+        changed = change(dict(row)) if change and not isinstance(row, Prompt) else row
+        if changed is None:
+            skipped += 1
+        else:
+            prompts.append(_prompt(changed, number, table))
+    _same_kind(prompts)
+    if not prompts:
+        reason = f"; map left out all {skipped} rows" if skipped else ""
+        raise DataError(f"the dataset has no rows{reason}; nothing to train on")
+    return prompts
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """The function "module:name" or "file.py:name"."""
+    target, _, name = path.rpartition(":")
+    if not target.endswith(".py"):
+        return _callable(load_attribute(path), path)
+    from rlaif_core.plugins import module_of
+
+    module = module_of(Path(target))
+    if not hasattr(module, name):
+        raise PluginError(f"{target} has no function {name!r}{suggest(name, vars(module))}")
+    return _callable(getattr(module, name), path)
+
+
+def _callable(value: Any, path: str) -> Callable[..., Any]:
+    if not callable(value):
+        raise PluginError(f"{path} is a {type(value).__name__}, not a function")
+    return value  # type: ignore[no-any-return]
+
+
+def _rows(table: PromptTable, source: str) -> Iterable[Row]:
+    if ":" in table.dataset:
+        return load_function(table.dataset)(**table.options)  # type: ignore[no-any-return]
+    if table.options:
+        raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
+    files = [table.files] if isinstance(table.files, str) else table.files
+    for file in files:
+        if "://" not in file and "*" not in file and not Path(file).is_file():
+            raise DataError(f"{file}: there is no such file (looked in {Path.cwd()})")
+    import datasets
+
+    previous = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        if not files and Path(table.dataset, "dataset_info.json").exists():
+            return datasets.load_from_disk(table.dataset)
+        return datasets.load_dataset(table.dataset, data_files=files or None, split=table.split)  # type: ignore[no-any-return]
+    except Exception as error:  # whatever the reader met, say where in the file it is
+        raise DataError(_where_broken(files) or f"{source} cannot be loaded: {error}") from error
+    finally:
+        if previous:
+            datasets.enable_progress_bars()
+
+
+def _where_broken(files: Sequence[str]) -> str | None:
+    """The first line of a JSON-lines file that does not parse or whose types differ from the first line's."""
+    for file in files:
+        if not file.endswith((".jsonl", ".json")) or not Path(file).is_file():
+            continue
+        kinds: dict[str, str] = {}
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            number = 0
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    return f"{file}, line {number}: not valid JSON ({error.msg}); one JSON object a line is expected"
+                if not isinstance(row, dict):
+                    return f"{file}, line {number}: a {type(row).__name__}, but one JSON object a line is expected"
+                for key, value in row.items():
+                    kind = type(value).__name__
+                    if value is not None and kinds.setdefault(key, kind) != kind:
+                        return f"{file}, line {number}: column {key!r} is a {kind} here but a {kinds[key]} above"
+            if number == 0:
+                return f"{file} is empty; nothing to train on"
+    return None
+
+
+def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
+    if isinstance(row, Prompt):
+        return row
+    if not isinstance(row, Mapping):
+        raise DataError(f"row {number} is a {type(row).__name__}, but must be a mapping from column to value")
+    column = next((name for name in (table.column, "messages", "text") if name in row), None)
+    if column is None or (column != table.column and "column" in table.model_fields_set):
+        raise DataError(f"row {number} has no column {table.column!r}{suggest(table.column, row)}. Columns: {', '.join(row)}")
+    if table.id is not None and table.id not in row:
+        raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")
+    key = table.id or "id"
+    identity = str(row[key]) if row.get(key) is not None else f"row-{number}"
+    value = row[column]
+    meta = {name: item for name, item in row.items() if name not in (column, key)}
+    system = ({"role": "system", "content": table.system},) if table.system else ()
+    if isinstance(value, str):
+        if system:
+            return Prompt(id=identity, text=value, messages=(*system, {"role": "user", "content": value}), meta=meta)
+        return Prompt(id=identity, text=value, meta=meta)
+    if isinstance(value, Sequence) and value:
+        return Prompt(id=identity, messages=(*system, *value), meta=meta)
+    kind = "is empty" if value in (None, "", []) else f"is a {type(value).__name__}"
+    raise DataError(f"row {number}: column {column!r} {kind}; a prompt is a text or a list of chat messages")
+
+
+def _same_kind(prompts: Sequence[Prompt]) -> None:
+    chat = [bool(prompt.messages) for prompt in prompts]
+    if any(chat) and not all(chat):
+        odd = prompts[chat.index(not chat[0])]
+        raise DataError(
+            f"the dataset mixes plain texts and chat messages (prompt {odd.id!r} differs from the first); use one kind"
+        )
