@@ -72,7 +72,12 @@ def replace_folder(aside: Path, final: Path) -> None:
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
-        aside.rename(final)
+        try:
+            aside.rename(final)
+        except OSError:
+            if old.exists():
+                old.rename(final)
+            raise
         sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 

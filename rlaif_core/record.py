@@ -96,12 +96,16 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def read_rollouts(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Every recorded answer in step order (or `columns` of them) as an Arrow table; `.to_pylist()` gives dicts."""
     import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
 
     schema = _schema() if columns is None else pa.schema([_schema().field(name) for name in columns])
-    # ParquetFile rather than read_table: the latter takes a folder called "lr=3" for a column.
-    tables = [ParquetFile(path).read(columns=columns) for path in rollout_files(folder).values()]
+    tables = [_read(path, columns) for path in rollout_files(folder).values()]
     return pa.concat_tables([schema.empty_table(), *tables])
+
+
+def rows_of(path: Path, places: Sequence[int]) -> list[dict[str, Any]]:
+    """Some rows of one step's file, in the order of `places`."""
+    rows: list[dict[str, Any]] = _read(path, None).take(places).to_pylist()
+    return rows
 
 
 def rollout_files(folder: Path) -> dict[int, Path]:
@@ -132,6 +136,19 @@ def _parsed(path: Path) -> list[tuple[bytes, dict[str, float]]]:
         elif number < len(lines):
             raise DataError(f"{path}, line {number} is damaged; restore the file, or delete that line to do without it")
     return parsed
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:  # ParquetFile rather than read_table: the latter takes a folder called "lr=3" for a column
+        with ParquetFile(path) as file:
+            return file.read(columns=columns)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{path} is damaged ({error}); restore the file, or delete it to do without that step"
+        ) from None
 
 
 def _schema() -> pa.Schema:
