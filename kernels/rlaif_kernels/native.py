@@ -14,7 +14,8 @@ from torch import Tensor
 from rlaif_kernels.reference import accumulation
 
 try:
-    from rlaif_kernels import _native
+    # Not `from rlaif_kernels import _native`, which blames a circular import where the file is simply absent.
+    import rlaif_kernels._native as _native
 except ImportError as error:
     missing: str | None = f"the compiled module is not part of this installation ({error})"
 else:

@@ -1,0 +1,104 @@
+"""What is in the wheel, with a compiler and without one, and that nobody is left in the dark about which it is."""
+
+from __future__ import annotations
+
+import tomllib
+import zipfile
+from collections.abc import Callable
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# One worker builds the wheels, once, while the others go on.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
+
+PACKAGES = {
+    "rlaif_core": "rlaif_core",
+    "rlaif_kernels": "kernels/rlaif_kernels",
+    "rlaif_builtins": "plugins/rlaif_builtins",
+    "rlaif_lumen": "plugins/rlaif_lumen",
+}
+
+
+def sources(repository: Path) -> set[str]:
+    """Every file of the four packages, as it is named in a wheel."""
+    return {
+        f"{name}/{path.relative_to(repository / folder).as_posix()}"
+        for name, folder in PACKAGES.items()
+        for path in (repository / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
+    }
+
+
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def metadata(wheel: Path, name: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = [n for n in archive.namelist() if n.endswith(f".dist-info/{name}")]
+        return archive.read(member).decode()
+
+
+def test_the_wheel_holds_the_packages_and_one_binary(core_wheel: Any, repository: Path) -> None:
+    extra = contents(core_wheel.wheel) - sources(repository)
+    assert contents(core_wheel.wheel) >= sources(repository)
+    assert len(extra) == 1
+    assert extra.pop().startswith("rlaif_kernels/_native.")
+
+
+def test_the_binary_is_small_and_knows_nothing_of_torch(core_wheel: Any) -> None:
+    with zipfile.ZipFile(core_wheel.wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.startswith("rlaif_kernels/_native.") and n.endswith(".so")]
+        binary = archive.read(name)
+    assert len(binary) < 1_000_000
+    assert not [library for library in (b"libtorch", b"libc10", b"libpython") if library in binary]
+
+
+def test_torch_is_needed_to_run_and_not_to_build(core_wheel: Any, repository: Path) -> None:
+    needed = Parser().parsestr(metadata(core_wheel.wheel, "METADATA")).get_all("Requires-Dist")
+    (torch,) = [line for line in needed if line.startswith("torch")]
+    assert "<" not in torch
+    assert "==" not in torch
+    requires = tomllib.loads((repository / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert not [line for line in requires if "torch" in line]
+
+
+def test_the_entry_points_are_the_ones_strangers_use(core_wheel: Any) -> None:
+    text = metadata(core_wheel.wheel, "entry_points.txt")
+    assert "[console_scripts]\nrlaif = rlaif_core.cli:main" in text.replace("=", " = ").replace("  ", " ")
+    assert {"rlaif_builtins.hooks", "rlaif_lumen.hooks"} <= set(text.split())
+
+
+def test_the_types_are_shipped(core_wheel: Any) -> None:
+    assert contents(core_wheel.wheel) >= {f"{name}/py.typed" for name in PACKAGES}
+
+
+def test_without_a_compiler_the_wheel_is_pure_and_complete(pure_wheel: Any, repository: Path) -> None:
+    assert pure_wheel.wheel.name.endswith("-py3-none-any.whl")
+    assert contents(pure_wheel.wheel) == sources(repository)
+    assert "native kernels could not be built" in pure_wheel.said
+
+
+def test_the_pure_installation_works_and_says_what_it_lacks(pure_wheel: Any, install: Callable[..., Any]) -> None:
+    pure = install(pure_wheel.wheel)
+    program = (
+        "import torch, rlaif_kernels as rk\n"
+        "ones = torch.ones(1, 2)\n"
+        "print(rk.gae(ones, ones, ones.bool())[1].tolist(), rk.implementations('gae'), rk.build_info()['native'])\n"
+    )
+    said = pure.run("python", "-c", program)
+    assert said.startswith("[[2.0, 1.0]] ['torch'] absent: the compiled module is not part of this installation")
+    assert "No module named 'rlaif_kernels._native'" in said
+    doctor = pure.run("rlaif", "doctor")
+    assert "absent: the compiled module is not part of this installation" in " ".join(doctor.split())
+    refused = pure.run("python", "-c", program, ok=False, RLAIF_REQUIRE="native")
+    assert "RLAIF_REQUIRE asks for 'native'" in refused
+
+
+def test_a_required_binary_that_cannot_be_built_fails_the_build(failed_build: str) -> None:
+    assert "RLAIF_REQUIRE=native: the native kernels could not be built" in failed_build
+    assert "Successfully built" not in failed_build
