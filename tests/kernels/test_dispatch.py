@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import rlaif_kernels as rk
 import torch
+
+import rlaif_kernels as rk
 from rlaif_kernels import dispatch, native, reference
 
 FLAGS = torch.ones(1, 3, dtype=torch.bool)

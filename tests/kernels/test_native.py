@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from rlaif_kernels import native, reference
 from torch import Tensor
+
+from rlaif_kernels import native, reference
 
 pytestmark = pytest.mark.native
 

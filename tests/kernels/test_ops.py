@@ -6,8 +6,9 @@ import inspect
 import math
 
 import pytest
-import rlaif_kernels as rk
 import torch
+
+import rlaif_kernels as rk
 from rlaif_kernels import ops, reference
 
 MASK = torch.tensor([[True, False, True], [True, True, False]])

@@ -10,8 +10,9 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 import torch
-from rlaif_kernels import reference as ref
 from torch import Tensor
+
+from rlaif_kernels import reference as ref
 
 Row = list[float]
 
