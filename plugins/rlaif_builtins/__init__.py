@@ -1,0 +1,1 @@
+"""The built-in parts. They come in the main wheel, but are found and chosen like anybody else's plugin."""

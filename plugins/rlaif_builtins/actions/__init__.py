@@ -1,0 +1,1 @@
+"""Actions: where the answers come from."""

@@ -1,0 +1,1 @@
+"""Credit assignments: which token of which answer earned what."""

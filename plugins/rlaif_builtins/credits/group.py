@@ -1,0 +1,71 @@
+"""Each answer against the others to the same prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rlaif_builtins.credits.answers import Truncated, over, siblings, spread, totals
+from rlaif_core import Credit, Critic, Experience, Feedback, Rollouts, Score
+
+NOISE = 1e-6
+"""A spread smaller than this share of the rewards' own size is rounding in float32, not a difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Credit):
+    """Advantage (R - mean) / std over a group's counted answers, the same for every token (Shao et al., 2024, GRPO).
+
+    `scale` "none" leaves out the division (Liu et al., 2025, Dr. GRPO). The std is that of the population, or with
+    `unbiased` that of a sample (n - 1). Where the rewards do not differ by more than float32 noise, or there is only
+    one, the advantage is exactly 0. With `per_source`, each source is compared within the group by itself before the
+    weighted sum, so that none drowns the others by its scale (Liu et al., 2026, GDPO).
+    `truncated` "drop" leaves out answers that the length limit cut off. Returns are the rewards themselves.
+    """
+
+    scale: Literal["std", "none"] = "std"
+    unbiased: bool = False
+    per_source: bool = False
+    truncated: Truncated = "score"
+
+    def assign(self, rollouts: Rollouts, feedback: Feedback, critic: Critic) -> Experience:
+        values, counted = totals(rollouts, feedback, self.truncated)
+        group, mask = siblings(rollouts), rollouts.mask
+        advantages = {
+            channel: self._by_source(feedback, channel, counted, group)
+            if self.per_source
+            else self._compared(its, counted, group)
+            for channel, its in values.items()
+        }
+        return Experience(
+            rollouts=rollouts,
+            feedback=feedback,
+            advantages={channel: spread(its, mask) for channel, its in advantages.items()},
+            returns={channel: spread(its, mask) for channel, its in values.items()},
+            counted=counted.to(mask.device),
+        )
+
+    def _compared(self, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+        """[B] f64 -> [B]: the advantages; 0 where not counted."""
+        part = counted.double()
+        size = over(part, group)
+        centred = (values - over(values * part, group) / size.clamp(min=1)) * part
+        variance = over(centred.square(), group) / (size - int(self.unbiased)).clamp(min=1)
+        typical = over(values.square() * part, group) / size.clamp(min=1)
+        flat = variance <= NOISE**2 * typical
+        divisor = variance.sqrt() if self.scale == "std" else torch.ones_like(variance)
+        return (centred / divisor.where(~flat, 1.0)).where(~flat, 0.0)
+
+    def _by_source(self, feedback: Feedback, channel: str, counted: Tensor, group: Tensor) -> Tensor:
+        """The weighted sum of each source's own comparison; one that lacks a counted sibling sits out that group."""
+        total = torch.zeros(len(counted), dtype=torch.float64)
+        for name in feedback.sources(channel):
+            said = feedback.outcomes[name]
+            values = torch.tensor([its.value if isinstance(its, Score) else 0.0 for its in said], dtype=torch.float64)
+            silent = counted & ~torch.tensor([isinstance(its, Score) for its in said])
+            heard = counted & (over(silent.double(), group) == 0)
+            total += feedback.weights[name] * self._compared(values, heard, group)
+        return total

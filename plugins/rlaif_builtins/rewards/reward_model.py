@@ -1,0 +1,58 @@
+"""A trained reward model: one number for a prompt and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif_builtins.rewards.checkpoint import Checkpoint, Framing, Precision
+from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
+
+
+class RewardModel:
+    """scale * (r - centre), where r is what the reward model `model` (one label; a folder or a hub id) says.
+
+    It reads the whole conversation in its chat template and is read at the last token. Show it what it was trained on:
+    `with_prompt` may also be "joined" (prompt and answer as one text), "pair" or "none", and `append_eos` puts the end
+    of sequence behind it where the template does not. Set `centre` to the mean reward of ordinary answers to keep
+    advantages small. What exceeds `max_length` (0: the model's) is cut at the beginning, and the reason says so.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        with_prompt: Framing = "chat",
+        append_eos: bool = False,
+        centre: float = 0.0,
+        scale: float = 1.0,
+        max_length: int = 0,
+        batch: int = 32,
+        dtype: Precision = "float32",
+        device: str = "auto",
+    ) -> None:
+        self.checkpoint = Checkpoint(
+            model,
+            framing=with_prompt,
+            append_eos=append_eos,
+            max_length=max_length,
+            batch=batch,
+            dtype=dtype,
+            device=device,
+        )
+        if len(labels := self.checkpoint.labels) != 1:
+            raise ConfigError(
+                f"{model!r} has {len(labels)} labels ({', '.join(labels)}), a reward model has one; use 'classifier'"
+            )
+        self.centre, self.scale = centre, scale
+
+    def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
+        texts = self.checkpoint.encode(rollouts)
+        rewards = self.checkpoint.logits(texts)[:, 0]
+        pairs = zip(texts, rewards.tolist(), rewards.isfinite().tolist(), strict=True)
+        return [self._outcome(reward, text.note) if fine else _broken(reward) for text, reward, fine in pairs]
+
+    def _outcome(self, reward: float, note: str) -> Score:
+        return Score(self.scale * (reward - self.centre), f"the reward model says {reward:.3f}{note}")
+
+
+def _broken(reward: float) -> Failed:
+    return Failed(f"the reward model computed {reward}; its weights or its precision (dtype) are at fault")
