@@ -52,9 +52,16 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
     """Resolve and check everything that can be without building; `objects` are given instead of their tables."""
     config, given = config.expanded(), set(objects)
     plugins.require(config.plugins.require)
-    for table, heading in {"actions": "[[actions]]", "rewards": "[[rewards]]", "credit": "[credit]", "optimiser": "[optimiser]"}.items():
+    for table, heading in {
+        "actions": "[[actions]]",
+        "rewards": "[[rewards]]",
+        "credit": "[credit]",
+        "optimiser": "[optimiser]",
+    }.items():
         if table not in given and not getattr(config, table):
-            raise ConfigError(f"table {heading} is missing; add one with use = \"...\" (`rlaif plugins` lists what there is)")
+            raise ConfigError(
+                f'table {heading} is missing; add one with use = "..." (`rlaif plugins` lists what there is)'
+            )
     chosen = []
     for part, kind, use in _tables(config, given):
         listing = plugins.find(kind, use.use)
@@ -104,9 +111,11 @@ def _fits(config: RunConfig, result: Plan, plugins: Plugins) -> None:
             others = [o.offer.name for o in plugins.listings("optimisers") if _reads(o.offer.resolve(), reward.channel)]
             advice = f"use {' or '.join(map(repr, others))}, or drop it" if others else "drop it"
             reads = ", ".join(map(repr, sorted(getattr(optimiser, "channels", {"reward"}))))
-            raise ConfigError(f"channel {reward.channel!r} is scored but optimiser {name!r} reads only {reads}; {advice}")
+            raise ConfigError(
+                f"channel {reward.channel!r} is scored but optimiser {name!r} reads only {reads}; {advice}"
+            )
     for credit in result.of("credits"):
-        needs = getattr(credit.listing.offer.resolve(), "needs", frozenset())
+        needs: frozenset[str] = getattr(credit.listing.offer.resolve(), "needs", frozenset())
         if lacking := needs - getattr(optimiser, "gives", frozenset()):
             raise ConfigError(
                 f"credit {credit.listing.offer.name!r} needs {', '.join(sorted(lacking))} from a critic, but optimiser "
@@ -128,7 +137,7 @@ def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) ->
     from rlaif_core.run import Run
 
     if unknown := set(objects) - set(OBJECTS):
-        wrong = sorted(unknown)[0]
+        wrong = min(unknown)
         raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, OBJECTS)}. Objects: {', '.join(OBJECTS)}")
     result = plan(config, plugins, objects)
     table = config.run
@@ -141,15 +150,17 @@ def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) ->
         judge = {"judge": built[f"judge {chosen.options['judge']!r}"]} if _names_judge(chosen, built) else {}
         options = {key: value for key, value in chosen.options.items() if key not in judge}
         built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, judge)
-    sources = {
-        r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards
-    } | {name: Source(_source(source)) for name, source in dict(objects.get("rewards", {})).items()}
+    sources = {r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards} | {
+        name: Source(_source(source)) for name, source in dict(objects.get("rewards", {})).items()
+    }
     policy = objects.get("policy") or built["policy"]
     optimiser = objects.get("optimiser") or built["optimiser"]
     optimiser.prepare(policy, table.steps)
     for name, source in optimiser.sources().items():
         if name in sources:
-            raise ConfigError(f"the optimiser contributes a reward source {name!r}; give the configured one another name")
+            raise ConfigError(
+                f"the optimiser contributes a reward source {name!r}; give the configured one another name"
+            )
         sources[name] = Source(source, contributed=True)
     actions = objects.get("actions")
     loop = Loop(

@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ _NAME = re.compile(r"step-(\d+)")
 
 
 def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
-    """Write `folder/step-N` and drop all but the newest `keep`; the newest is never touched before the next is whole."""
+    """Write `folder/step-N` and drop all but the newest `keep`; none is touched before the next is whole."""
     from safetensors.torch import save as to_bytes
 
     tensors: dict[str, Tensor] = {}
@@ -61,13 +61,17 @@ def load(folder: Path, step: int | None = None) -> tuple[int, State]:
         raise CheckpointError(f"{folder}: there is no checkpoint; the run stopped before its first, so start it again")
     step = known[-1] if step is None else step
     if step not in known:
-        raise CheckpointError(f"{folder}: there is no checkpoint of step {step}; there are {', '.join(map(str, known))}")
+        raise CheckpointError(
+            f"{folder}: there is no checkpoint of step {step}; there are {', '.join(map(str, known))}"
+        )
     place = folder / f"step-{step}"
     try:
         return step, _read(place)
     except CheckpointError as error:
         earlier = [other for other in known if other < step]
-        offer = f"; the one before is whole: resume with --step {earlier[-1]}" if earlier else "; there is none before it"
+        offer = (
+            f"; the one before is whole: resume with --step {earlier[-1]}" if earlier else "; there is none before it"
+        )
         raise CheckpointError(f"{error}{offer}") from error.__cause__
 
 
@@ -122,10 +126,10 @@ def random_state() -> State:
     """Every global source of randomness: Python's, NumPy's, torch's, and each GPU's."""
     import numpy
 
-    name, keys, *rest = numpy.random.get_state()
+    name, keys, *rest = cast("tuple[Any, ...]", numpy.random.get_state())
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype("int64")), *rest),  # type: ignore[union-attr]
+        "numpy": (name, torch.from_numpy(keys.astype("int64")), *rest),
         "torch": torch.get_rng_state(),
         "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
     }

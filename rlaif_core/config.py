@@ -32,13 +32,13 @@ class RunTable(Table):
     """`[run]`: how long, from which seed, and where to."""
 
     seed: int = 0
-    steps: int = Field(100, ge=1)
+    steps: int = Field(default=100, ge=1)
     out: str = "runs/run"
-    save_every: int = Field(50, ge=0)  # steps between checkpoints; 0: only at the end
-    keep: int = Field(3, ge=1)  # checkpoints kept
-    updates: int = Field(1, ge=1)  # steps taken on one batch of rollouts, each on a share of its groups
-    max_failed: float = Field(0.1, ge=0, le=1)  # share of failed outcomes in a batch above which the run stops
-    max_idle: int = Field(20, ge=0)  # steps in a row without any advantage after which the run stops; 0: never
+    save_every: int = Field(default=50, ge=0)  # steps between checkpoints; 0: only at the end
+    keep: int = Field(default=3, ge=1)  # checkpoints kept
+    updates: int = Field(default=1, ge=1)  # steps taken on one batch of rollouts, each on a share of its groups
+    max_failed: float = Field(default=0.1, ge=0, le=1)  # share of failed outcomes in a batch above which the run stops
+    max_idle: int = Field(default=20, ge=0)  # steps in a row without any advantage after which the run stops; 0: never
     strict: bool = False  # watch for stages that write into earlier values
     tensorboard: bool = True
 
@@ -54,10 +54,10 @@ class PromptTable(Table):
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)  # for a dataset that is a function
     system: str | None = None  # a system message put before every prompt
-    batch: int = Field(8, ge=1)
-    group: int = Field(4, ge=1)
+    batch: int = Field(default=8, ge=1)
+    group: int = Field(default=4, ge=1)
     shuffle: bool = True
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
 
 
 class Use(BaseModel):
@@ -90,7 +90,7 @@ class RewardTable(Use):
     """`[[rewards]]`: a source, its weight in its channel, and the name under which it is recorded."""
 
     name: str = ""
-    weight: float = Field(1.0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, allow_inf_nan=False)
     channel: str = "reward"
 
     @field_validator("channel")
@@ -137,9 +137,9 @@ class RunConfig(Table):
         return cls.of(tables, str(path), overrides)
 
     @classmethod
-    def of(cls, tables: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> RunConfig:
+    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> RunConfig:
         """A config from nested mappings, as if they had been read from the file `where`."""
-        tables = _copy(tables)
+        tables: dict[str, Any] = _copy(given)
         for override in overrides:
             _override(tables, override)
         for name in tables:
@@ -149,10 +149,10 @@ class RunConfig(Table):
         try:
             config = cls.model_validate(tables)
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_place(error, tables)}") from None
+            raise ConfigError(f"{where}: {_place(error)}") from None
         names = [reward.name for reward in config.rewards]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f"{where}: two [[rewards]] are called {twice[0]!r}; give each its own name = \"...\"")
+            raise ConfigError(f'{where}: two [[rewards]] are called {twice[0]!r}; give each its own name = "..."')
         return config
 
     def expanded(self) -> RunConfig:
@@ -189,10 +189,12 @@ def _override(tables: dict[str, Any], override: str) -> None:
         else:
             place[last] = value
     except (IndexError, ValueError, TypeError, AttributeError):
-        raise ConfigError(f"--set {override}: there is no {path!r}; lists take a number, as in rewards.0.weight") from None
+        raise ConfigError(
+            f"--set {override}: there is no {path!r}; lists take a number, as in rewards.0.weight"
+        ) from None
 
 
-def _place(error: ValidationError, tables: Mapping[str, Any]) -> str:
+def _place(error: ValidationError) -> str:
     """`[run] key 'steps' ...`, with a suggestion where the key is unknown."""
     detail = error.errors()[0]
     location = [str(part) for part in detail["loc"]]

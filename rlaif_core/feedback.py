@@ -101,8 +101,12 @@ class Feedback:
                 raise FeedbackError(f"Feedback.{kind} names {sorted(unknown)}, which gave no outcomes")
         object.__setattr__(self, "outcomes", MappingProxyType(outcomes))
         object.__setattr__(self, "token_scores", MappingProxyType(self.token_scores))
-        object.__setattr__(self, "weights", MappingProxyType({name: float(self.weights.get(name, 1.0)) for name in outcomes}))
-        object.__setattr__(self, "channels", MappingProxyType({name: self.channels.get(name, "reward") for name in outcomes}))
+        object.__setattr__(
+            self, "weights", MappingProxyType({name: float(self.weights.get(name, 1.0)) for name in outcomes})
+        )
+        object.__setattr__(
+            self, "channels", MappingProxyType({name: self.channels.get(name, "reward") for name in outcomes})
+        )
 
     def sources(self, channel: str = "reward") -> tuple[str, ...]:
         """Names of the sources that count in `channel`."""
@@ -134,13 +138,15 @@ class Feedback:
         names = self.sources(channel)
         said = [[self.outcomes[name][row] for name in names] for row in range(len(group))]
         has = torch.tensor([[isinstance(o, Score) for o in row] for row in said]).reshape(len(group), len(names))
-        raw = torch.tensor([[o.value if isinstance(o, Score) else 0.0 for o in row] for row in said], dtype=torch.float64)
+        raw = torch.tensor(
+            [[o.value if isinstance(o, Score) else 0.0 for o in row] for row in said], dtype=torch.float64
+        )
         weights = torch.tensor([self.weights[name] for name in names], dtype=torch.float64)
         weighted = raw.reshape(has.shape) * weights
         counted = has.any(1)
         usable = torch.ones_like(has)
         group = group.cpu()
-        for label in group[counted].unique():
+        for label in set(group[counted].tolist()):
             members = (group == label) & counted
             usable[members] = has[members].all(0)
         counted = counted & usable.any(1)
@@ -154,13 +160,17 @@ class Feedback:
         for _, its in totals.values():
             counted = its if counted is None else counted & its
         assert counted is not None
-        return {channel: values.where(counted, values.new_zeros(())) for channel, (values, _) in totals.items()}, counted
+        return {
+            channel: values.where(counted, values.new_zeros(())) for channel, (values, _) in totals.items()
+        }, counted
 
 
 def outcomes_of(said: Any, rows: int) -> tuple[Outcome, ...]:
-    """Turn what a reward source returned (outcomes, numbers or a tensor [B]) into B typed outcomes, or say what is wrong."""
+    """Turn what a source returned (outcomes, numbers or a tensor [B]) into B typed outcomes, or say what is wrong."""
     if said is None or isinstance(said, str | bytes | Mapping):
-        raise FeedbackError(f"returned {type(said).__name__}, but must return {rows} outcomes or numbers, one an answer")
+        raise FeedbackError(
+            f"returned {type(said).__name__}, but must return {rows} outcomes or numbers, one an answer"
+        )
     items: Sequence[Any] = said.tolist() if hasattr(said, "tolist") else said
     if not hasattr(items, "__len__"):
         raise FeedbackError(f"returned one {type(said).__name__}, but must return {rows} outcomes, one an answer")

@@ -1,4 +1,4 @@
-"""The whole algorithm: act, score, credit, step, observe. Each verb takes the previous one's value and returns the next.
+"""The whole algorithm: act, score, credit, step, observe. Each verb takes one value and returns the next.
 
 Actions are chained, reward sources summed, credit is one, the optimiser is one, observers are told.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from rlaif_core.errors import ConfigError, suggest
@@ -12,10 +13,42 @@ from rlaif_core.errors import ConfigError, suggest
 _CONFIG: Any = {"arbitrary_types_allowed": True}
 
 
+class OptionGroup:
+    """Base of frozen dataclasses that several builders share: their fields are options of the builder's own table.
+
+    A builder takes the group as one parameter with a default: `def __init__(self, kl=0.05, adam=Adam(lr=1e-5))`
+    reads `kl`, `lr` and the rest of `Adam`'s fields from the same table.
+    """
+
+
 def parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The named parameters that a table may set, in the order of the signature."""
-    every = inspect.signature(build).parameters.values()
-    return {p.name: p for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    """The named parameters that a table may set, in the order of the signature, groups spread into their fields."""
+    known: dict[str, inspect.Parameter] = {}
+    for p in inspect.signature(build).parameters.values():
+        if isinstance(p.default, OptionGroup):
+            known |= {
+                name: p.replace(name=name, default=value, annotation=hint) for name, value, hint in _spread(p.default)
+            }
+        elif p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            known[p.name] = p
+    return known
+
+
+def _spread(group: OptionGroup) -> Iterator[tuple[str, Any, Any]]:
+    hints = typing.get_type_hints(type(group))
+    fields: Any = group
+    for field in dataclasses.fields(fields):
+        yield field.name, getattr(group, field.name), hints[field.name]
+
+
+def _gathered(build: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Put the options of each group back into one."""
+    for name, parameter in inspect.signature(build).parameters.items():
+        if isinstance(parameter.default, OptionGroup):
+            its = {field: values.pop(field) for field, _, _ in _spread(parameter.default) if field in values}
+            default: Any = parameter.default
+            values[name] = dataclasses.replace(default, **its)
+    return values
 
 
 def checked(
@@ -31,14 +64,15 @@ def checked(
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise ConfigError(f"{where}: unknown option {name!r}{suggest(name, known)}. Options: {listed}")
-    hints = _hints(build)
+    hints = {name: p.annotation for name, p in known.items() if not isinstance(p.annotation, str)} | _hints(build)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise ConfigError(f"{where}: option {name!r} is missing")
-    return {
+    values = {
         name: value if name in objects else _converted(value, hints.get(name, Any), f"{where}: option {name!r}")
         for name, value in given.items()
     }
+    return _gathered(build, values)
 
 
 def _takes_any(build: Callable[..., Any]) -> bool:

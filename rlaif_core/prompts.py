@@ -92,7 +92,9 @@ def load_prompts(table: PromptTable) -> list[Prompt]:
         return prompts_of(_rows(table, source), table, change)
 
 
-def prompts_of(rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None) -> list[Prompt]:
+def prompts_of(
+    rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None
+) -> list[Prompt]:
     """Rows (or ready `Prompt`s) as prompts; `change` may rewrite a row, or leave it out by returning None."""
     prompts: list[Prompt] = []
     skipped = 0
@@ -145,7 +147,7 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     datasets.disable_progress_bars()
     try:
         if not files and Path(table.dataset, "dataset_info.json").exists():
-            return datasets.load_from_disk(table.dataset)
+            return datasets.load_from_disk(table.dataset)  # type: ignore[no-any-return]
         return datasets.load_dataset(table.dataset, data_files=files or None, split=table.split)  # type: ignore[no-any-return]
     except Exception as error:  # whatever the reader met, say where in the file it is
         raise DataError(_where_broken(files) or f"{source} cannot be loaded: {error}") from error
@@ -160,7 +162,7 @@ def _where_broken(files: Sequence[str]) -> str | None:
         if not file.endswith((".jsonl", ".json")) or not Path(file).is_file():
             continue
         kinds: dict[str, str] = {}
-        with open(file, encoding="utf-8", errors="replace") as lines:
+        with Path(file).open(encoding="utf-8", errors="replace") as lines:
             number = 0
             for number, line in enumerate(lines, 1):
                 try:
@@ -185,7 +187,9 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
         raise DataError(f"row {number} is a {type(row).__name__}, but must be a mapping from column to value")
     column = next((name for name in (table.column, "messages", "text") if name in row), None)
     if column is None or (column != table.column and "column" in table.model_fields_set):
-        raise DataError(f"row {number} has no column {table.column!r}{suggest(table.column, row)}. Columns: {', '.join(row)}")
+        raise DataError(
+            f"row {number} has no column {table.column!r}{suggest(table.column, row)}. Columns: {', '.join(row)}"
+        )
     if table.id is not None and table.id not in row:
         raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")
     key = table.id or "id"

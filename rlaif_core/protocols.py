@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rlaif_core.errors import ConfigError
-from rlaif_core.feedback import Outcome, Question, Scored, Verdict
-from rlaif_core.types import Experience, Feedback, Prompt, Rollouts
+from rlaif_core.feedback import Feedback, Outcome, Question, Scored, Verdict
+from rlaif_core.types import Experience, Prompt, Rollouts
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part with something to remember across a resume. Parts without these two methods are rebuilt from the config."""
+    """A part with something to remember across a resume; parts without these methods are rebuilt from the config."""
 
     def state_dict(self) -> State: ...
 
@@ -212,7 +212,7 @@ class Optimiser(Protocol):
         """Called once before the first step, and before `load_state_dict`: build what depends on the parameters."""
 
     def sources(self) -> Mapping[str, RewardSource]:
-        """Reward sources that it contributes (a KL penalty, a discriminator, a learnt reward); asked after `prepare`."""
+        """Reward sources that it contributes (a KL penalty, a discriminator); asked after `prepare`."""
         return {}
 
     def weights(self) -> Mapping[str, float]:

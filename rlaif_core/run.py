@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlaif_core.errors import CheckpointError, ConfigError
+from rlaif_core.errors import CheckpointError
 from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
+    from rlaif_core.assemble import Plan
     from rlaif_core.config import RunConfig
     from rlaif_core.loop import Loop
     from rlaif_core.protocols import State
@@ -82,8 +83,8 @@ class Run:
         ours = config_key(self.config)
         if differing := sorted(key for key in {*ours, *state["config"]} if ours.get(key) != state["config"].get(key)):
             raise CheckpointError(
-                f"the checkpoint is of another config: {', '.join(differing)} differ; restore {self.folder / 'config.toml'} "
-                "or start a new run with --out"
+                f"the checkpoint is of another config: {', '.join(differing)} differ; "
+                f"restore {self.folder / 'config.toml'} or start a new run with --out"
             )
         parts = {name: part for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)}
         if missing := sorted(set(parts) ^ set(state["parts"])):
@@ -119,7 +120,12 @@ def run(
 
 
 def resume(
-    folder: str | Path, *, step: int | None = None, plugins: Plugins | None = None, progress: bool = True, **objects: Any
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    plugins: Plugins | None = None,
+    progress: bool = True,
+    **objects: Any,
 ) -> History:
     """Go on from the newest checkpoint of a run folder, or from that of `step`; objects as for `run`."""
     from rlaif_core import checkpoint
@@ -165,16 +171,18 @@ def _train(this: Run, progress: bool) -> History:
     from rlaif_core.report import write_report
 
     table = this.config.run
-    record = Record(
-        this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard
-    )
+    record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
     error: BaseException | None = None
     try:
         with _stop_on_signal(this):
             this.plugins.tell("rlaif_run_started", run=this)
             while this.step < table.steps:
                 _step(this, record)
-                if this.step == table.steps or (table.save_every and this.step % table.save_every == 0) or this.stopping:
+                if (
+                    this.step == table.steps
+                    or (table.save_every and this.step % table.save_every == 0)
+                    or this.stopping
+                ):
                     this.save()
                 if this.stopping and this.step < table.steps:
                     raise KeyboardInterrupt(
@@ -218,7 +226,7 @@ def _stop_on_signal(this: Run) -> Iterator[None]:
         yield
         return
 
-    def ask(number: int, frame: object) -> None:
+    def ask(number: int, _: object) -> None:
         if this.stopping:
             raise KeyboardInterrupt(f"stopped at once; the newest checkpoint is of step {this.saved}")
         this.stopping = signal.Signals(number).name
@@ -231,11 +239,8 @@ def _stop_on_signal(this: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check(config: RunConfig, plugins: Plugins | None = None) -> Any:
-    """Resolve every name and option of a config without loading weights: a `Plan`, or the error that `run` would raise."""
+def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:
+    """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise."""
     from rlaif_core.assemble import plan
 
     return plan(config, plugins or Plugins.load())
-
-
-__all__ = ["ConfigError", "History", "Run", "check", "resume", "run"]

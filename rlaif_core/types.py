@@ -6,6 +6,7 @@ earlier value; it makes the next one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +112,9 @@ class Rollouts:
         if bool((self.mask & ~self.attend).any()):
             raise PluginError("Rollouts.mask marks padding as chosen; mask must lie within attend")
         if bool(self.mask[:, :1].any()):
-            raise PluginError("Rollouts.mask marks the first token as chosen, but nothing precedes it to predict it from")
+            raise PluginError(
+                "Rollouts.mask marks the first token as chosen, but nothing precedes it to predict it from"
+            )
         if bool((self.logp[~self.mask] != 0).any()):
             raise PluginError("Rollouts.logp must be 0 wherever mask is False")
         if not bool(torch.isfinite(self.logp).all()):
@@ -203,7 +206,7 @@ class Experience:
         if parts > len(labels):
             raise DataError(f"[run] updates = {parts}, but a batch has only {len(labels)} groups to share out")
         bounds = [len(labels) * number // parts for number in range(parts + 1)]
-        shares = [set(labels[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+        shares = [set(labels[start:end]) for start, end in itertools.pairwise(bounds)]
         groups = self.rollouts.group.tolist()
         return [self.take([row for row, label in enumerate(groups) if label in share]) for share in shares]
 

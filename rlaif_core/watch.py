@@ -28,7 +28,9 @@ class Watch:
         result = work()
         for name, tensor, version in before:
             if tensor._version != version:
-                raise PluginError(f"stage {stage!r} wrote in place into {name}; values are frozen, so make a new tensor")
+                raise PluginError(
+                    f"stage {stage!r} wrote in place into {name}; values are frozen, so make a new tensor"
+                )
         return result
 
 
