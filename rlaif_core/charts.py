@@ -150,7 +150,7 @@ def number(value: float) -> str:
     elif size >= 999_500:
         power, unit = next((p, unit) for p, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if size >= 0.9995 * p)
         text = f"{size / power:#.3g}".removesuffix(".") + f" {unit}"
-    elif size >= 1000:
+    elif size >= 999.5:
         text = f"{size:,.0f}"
     else:
         text = f"{size:#.3g}".removesuffix(".") if size else "0"
