@@ -149,8 +149,8 @@ class FakeSampler(Sampler):
         return self._answered(rows, seeds, sampling)
 
     def extend(self, rollouts: Rollouts, turns: Sequence[str], sampling: Sampling) -> Rollouts:
-        if sampling.temperature != rollouts.temperature or sampling.truncated != (rollouts.kept is not None):
-            raise ConfigError("every turn of a conversation must be sampled at one temperature and truncation")
+        if sampling.temperature != rollouts.temperature:
+            raise ConfigError("every turn of a conversation must be sampled at one temperature")
         rows, names = list(_unpacked(rollouts)), []
         for row, turn in zip(rows, turns, strict=True):
             past = row.prompt.messages or ({"role": "user", "content": row.prompt.text},)
@@ -168,7 +168,7 @@ class FakeSampler(Sampler):
                 rows[-1].completion = answer
                 for token in (*self._policy.encode(answer), EOS):
                     rows[-1].add(token, chosen=True)
-        unscored = _packed(rows, self._policy.version, Sampling())
+        unscored = _packed(rows, self._policy.version, 1.0)
         with torch.no_grad():
             return replace(unscored, logp=self._policy.logprobs(unscored))
 
@@ -191,7 +191,7 @@ class FakeSampler(Sampler):
                 if token == EOS or any(text in row.completion for text in sampling.stop):
                     row.finish = "stop"
                     break
-        return _packed(rows, self._policy.version, sampling)
+        return _packed(rows, self._policy.version, sampling.temperature)
 
     def _next(self, ids: Sequence[int]) -> Tensor:
         """[1,V] logits of the word that comes next."""
@@ -233,7 +233,7 @@ def _chosen(log_probs: Tensor, rollouts: Rollouts) -> Tensor:
     return log_probs.gather(-1, rollouts.tokens[..., None]).squeeze(-1).where(rollouts.mask, 0.0)
 
 
-def _packed(rows: Sequence[_Row], version: int, sampling: Sampling) -> Rollouts:
+def _packed(rows: Sequence[_Row], version: int, temperature: float) -> Rollouts:
     contexts = [row.context for row in rows]
     length = max((len(context.tokens) for context in contexts), default=0)
     width = max((len(kept) for context in contexts for kept in context.kept), default=0)
@@ -254,8 +254,8 @@ def _packed(rows: Sequence[_Row], version: int, sampling: Sampling) -> Rollouts:
         group=torch.tensor([row.group for row in rows], dtype=torch.int64),
         finish=tuple(row.finish for row in rows),
         policy_version=version,
-        temperature=sampling.temperature,
-        kept=torch.tensor([supports(its) for its in contexts], dtype=torch.int64) if sampling.truncated else None,
+        temperature=temperature,
+        kept=torch.tensor([supports(its) for its in contexts], dtype=torch.int64) if width else None,
     )
 
 

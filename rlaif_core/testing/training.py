@@ -6,13 +6,13 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlaif_core import checkpoint
 from rlaif_core.errors import PluginError, RlaifError, blame
-from rlaif_core.feedback import Outcome, Score, outcomes_of
 from rlaif_core.protocols import Optimiser, Policy, Sampling, State
 from rlaif_core.testing.compare import difference, snapshot, untouched
 from rlaif_core.testing.fake import FakePolicy
@@ -59,13 +59,15 @@ def check_policy(policy: Policy, *, prompts: Sequence[Prompt] = PROMPTS) -> None
 def _check_learning(build: Callable[[], Optimiser], make: Callable[[], Policy]) -> None:
     policy, optimiser = make(), build()
     part = f"{type(optimiser).__name__}.step"
-    before = snapshot(_weights(policy), "policy")
+    start, version = snapshot(_weights(policy), "policy"), policy.version
     trainable = [name for name, p in policy.module.named_parameters() if p.requires_grad]
     optimiser.prepare(policy, STEPS)
     for step in range(STEPS):
         _stepped(optimiser, part, policy, step)
-    if not difference(before, snapshot(_weights(policy), "policy")) and not optimiser.state_dict():
+    if not difference(start, snapshot(_weights(policy), "policy")):
         raise PluginError(f"{part} moved no parameter in {STEPS} steps with advantages")
+    if policy.version == version:
+        raise PluginError(f"{part} moved the policy and left policy.version at {version}; add 1 for every update")
     if trainable != [name for name, p in policy.module.named_parameters() if p.requires_grad]:
         raise PluginError(f"{part} changed requires_grad of the policy's parameters; they are the user's to freeze")
     rollouts = policy.sampler(seed=0, step=0, group=2).sample(PROMPTS, Sampling(max_tokens=4))
@@ -115,14 +117,13 @@ def _experience(optimiser: Optimiser, policy: Policy, step: int) -> Experience:
     """Answers sampled now, with feedback that tells siblings apart in every channel the optimiser reads."""
     rollouts = policy.sampler(seed=5, step=step, group=4).sample(PROMPTS, Sampling(max_tokens=6))
     channels = sorted(optimiser.channels) if optimiser.channels is not None else ["reward", "cost:fake"]
-    said: dict[str, Sequence[Outcome]] = {
-        channel: [Score(((7 + place) * row % 5) / 4) for row in range(len(rollouts))]
-        for place, channel in enumerate(channels)
+    said = {
+        channel: [((7 + place) * row % 5) / 4 for row in range(len(rollouts))] for place, channel in enumerate(channels)
     }
-    for name, source in optimiser.sources().items():
-        said[name] = outcomes_of(source.score(rollouts), len(rollouts))
+    brought: dict[str, Any] = {name: source.score(rollouts) for name, source in optimiser.sources().items()}
     own = {channel: channel for channel in channels}
-    return make_experience(rollouts, make_feedback(rollouts, said, channels=own))
+    feedback = make_feedback(rollouts, said | brought, channels=own, weights=optimiser.weights())
+    return make_experience(rollouts, feedback)
 
 
 def _stepped(optimiser: Optimiser, part: str, policy: Policy, step: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rlaif_core.errors import PluginError
-from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score, outcomes_of
+from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score, Scored, outcomes_of
 from rlaif_core.testing.fake import FakePolicy
 from rlaif_core.types import Experience, Prompt, Rollouts
 
@@ -40,15 +40,18 @@ def make_rollouts(
 
 def make_feedback(
     rollouts: Rollouts,
-    said: Mapping[str, Sequence[Outcome] | Sequence[float]] | None = None,
+    said: Mapping[str, Sequence[Outcome] | Sequence[float] | Scored] | None = None,
     *,
     channels: Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> Feedback:
     """Feedback of `said`, source -> B outcomes or numbers; without it, of a source "fake" that tells siblings apart."""
-    plain = {"fake": [(7 * row % 5) / 4 for row in range(len(rollouts))]}
-    outcomes = {name: outcomes_of(its, len(rollouts)) for name, its in (said or plain).items()}
-    return Feedback(outcomes=outcomes, channels=channels or {}, weights=weights or {})
+    said = said or {"fake": [(7 * row % 5) / 4 for row in range(len(rollouts))]}
+    outcomes = {
+        name: outcomes_of(its.outcomes if isinstance(its, Scored) else its, len(rollouts)) for name, its in said.items()
+    }
+    tokens = {name: its.tokens for name, its in said.items() if isinstance(its, Scored)}
+    return Feedback(outcomes=outcomes, token_scores=tokens, channels=channels or {}, weights=weights or {})
 
 
 def make_experience(rollouts: Rollouts, feedback: Feedback | None = None) -> Experience:
