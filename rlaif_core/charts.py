@@ -46,7 +46,7 @@ def curve(title: str, series: Sequence[Point]) -> Chart:
     """A metric over steps: `series` holds (step, value), at least one, steps rising."""
     steps, values = [step for step, _ in series], [value for _, value in series]
     smooth = smoothed(values)
-    x, y = Axis.of(steps, tight=True), Axis.of(values)
+    x, y = Axis.of(steps, whole=True), Axis.of(values)
     kept = thinned(values)
     exact = [(x.at(steps[i]), 100 - y.at(values[i])) for i in kept]
     drawn = [(x.at(steps[i]), 100 - y.at(smooth[i])) for i in kept]
@@ -83,14 +83,16 @@ class Axis:
     ticks: list[Tick]
 
     @classmethod
-    def of(cls, values: Sequence[float], *, tight: bool = False) -> Axis:
-        """The axis that holds `values`; a tight one ends where they end."""
+    def of(cls, values: Sequence[float], *, whole: bool = False) -> Axis:
+        """The axis that holds `values`; one of whole numbers, such as steps, ends where they end."""
         low, high = min(values), max(values)
         if low == high:
             margin = abs(low) / 2 or 0.5
             low, high = low - margin, high + margin
         step = round_step((high - low) / 4)
-        if not tight:
+        if whole:
+            step = math.ceil(step)
+        else:
             low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
         marks = [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
         axis = cls(low, high, [])
@@ -165,8 +167,8 @@ def score(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """`number` with its sign, for a change."""
-    return number(value) if value < 0 else f"+{number(value)}"
+    """`score` with its sign, for a change."""
+    return score(value) if value < 0 else f"+{score(value)}"
 
 
 def tick_label(value: float, step: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_core.answers import Answers, ledger, visible
-from rlaif_core.charts import Chart, curve, number, signed, span, trajectory
+from rlaif_core.charts import Chart, curve, number, score, signed, span, trajectory
 from rlaif_core.files import write_bytes
 from rlaif_core.progress import duration
 from rlaif_core.record import read_metrics
@@ -120,7 +121,7 @@ def stopped(folder: Path, steps: Steps, config: Mapping[str, Any]) -> str:
         return ""
     saved = [int(place.name[5:]) for place in folder.glob("checkpoints/step-*") if place.name[5:].isdigit()]
     way = (
-        f"`rlaif resume {folder}` goes on from the checkpoint of step {max(saved)}."
+        f"To go on from step {max(saved)}: rlaif resume {shlex.quote(str(folder))}"
         if saved
         else "It left no checkpoint."
     )
@@ -141,13 +142,13 @@ def headlines(steps: Steps, answers: Answers, config: Mapping[str, Any]) -> list
             else f"{signed(last - first)}, first to last"
         )
         several = len(reward) > 1
-        found.append(Headline("Reward", number(last), note if several else "", number(first) if several else ""))
+        found.append(Headline("Reward", score(last), note if several else "", score(first) if several else ""))
     if kl := _series(steps, "kl"):
         found.append(Headline("KL", number(_mean(kl[-few:])), "nats from the start"))
     wanted = _table(config, "run").get("steps")
     found.append(Headline("Steps", f"{int(steps[-1]['step']):,}", f"of {wanted:,}" if isinstance(wanted, int) else ""))
     if answers:
-        found.append(Headline("Tokens", number(answers.tokens), f"in {len(answers):,} answers"))
+        found.append(Headline("Tokens", _count(answers.tokens), f"in {len(answers):,} answers"))
     if seconds := _series(steps, "seconds"):
         each = _mean(seconds)
         found.append(Headline("Time", duration(sum(v for _, v in seconds)), f"{number(each)} s a step"))
@@ -176,6 +177,10 @@ def charts(steps: Steps) -> dict[str, Any]:
             (visible(name, 60), number(its[-1][1])) for name, its in series.items() if its and name not in moving
         ],
     }
+
+
+def _count(whole: int) -> str:
+    return f"{whole:,}" if whole < 1_000_000 else number(whole)
 
 
 def _place(name: str) -> tuple[int, str]:

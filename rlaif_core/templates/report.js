@@ -88,7 +88,7 @@ if (section) {
     tr.tabIndex = 0;
     tr.append(
       cell(row.step.toLocaleString("en"), "num soft"), cell(row.source, ""), said(row),
-      cell(row.reason || "–", row.reason ? "" : "soft", "p"), cell(row.prompt, "soft", "p"),
+      cell(row.reason || "–", row.reason ? "" : "soft none", "p"), cell(row.prompt, "soft", "p"),
       cell(row.answer || "(empty answer)", row.answer ? "" : "soft", "p"),
     );
     const toggle = () => { if (!String(getSelection())) tr.classList.toggle("open"); };

@@ -52,7 +52,7 @@ def test_the_same_prompts_are_compared_from_most_to_least_gained(tmp_path: Path)
 def test_many_prompts_are_thinned_to_a_spread(tmp_path: Path) -> None:
     rows = [row(step, f"p{n}", n / 100 * (step == 2)) for step in (1, 2) for n in range(51)]
     pairs = answers_of(tmp_path, rows).pairs(6)
-    assert [pair.change for pair in pairs] == ["+0.500", "+0.400", "+0.300", "+0.200", "+0.100", "+0"]
+    assert [pair.change for pair in pairs] == ["+0.500", "+0.400", "+0.300", "+0.200", "+0.100", "+0.000"]
 
 
 def test_without_a_common_prompt_the_first_step_stands_against_the_last(tmp_path: Path) -> None:

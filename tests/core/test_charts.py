@@ -25,7 +25,7 @@ def test_numbers_read_well(value: float, text: str) -> None:
 
 
 def test_changes_carry_their_sign_and_scores_line_up() -> None:
-    assert (signed(0.25), signed(-0.25), signed(0.0)) == ("+0.250", "−0.250", "+0")
+    assert (signed(0.25), signed(-0.25), signed(0.0)) == ("+0.250", "−0.250", "+0.000")
     assert [score(value) for value in (1.0, -0.5, 0.0, 0.0002, 12345.0)] == [
         "1.000",
         "−0.500",
@@ -62,9 +62,11 @@ def test_every_axis_holds_its_values_and_few_ticks() -> None:
 
 
 def test_steps_use_the_whole_width() -> None:
-    axis = Axis.of([1, 200], tight=True)
+    axis = Axis.of([1, 200], whole=True)
     assert (axis.at(1), axis.at(200)) == (0, 100)
     assert [tick.label for tick in axis.ticks] == ["50", "100", "150", "200"]
+    assert [tick.label for tick in Axis.of([1, 2, 3], whole=True).ticks] == ["1", "2", "3"]
+    assert [tick.label for tick in Axis.of([1, 11], whole=True).ticks] == ["3", "6", "9"]
 
 
 def test_smoothing_is_a_mean_that_does_not_lean_on_the_first_value() -> None:

@@ -356,7 +356,7 @@ def test_a_run_that_died_says_so_and_how_to_go_on(tmp_path: Path) -> None:
         (folder / "checkpoints" / f"step-{step}").mkdir(parents=True)
     (folder / "checkpoints" / ".step-11.tmp").mkdir()
     write_report(folder)
-    assert f"`rlaif resume {folder}` goes on from the checkpoint of step 10." in Page(folder).text
+    assert f"To go on from step 10: rlaif resume {folder}" in Page(folder).text
 
 
 def test_a_run_before_its_first_step(tmp_path: Path) -> None:
