@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from rlaif_builtins.rewards.format import Format
 from rlaif_core import ConfigError, Score
-from rlaif_core.testing.checks import check_reward
-from rlaif_core.testing.values import make_rollouts
+from rlaif_core.testing import check_reward, make_rollouts
 
 
 def complaint(source: Format, text: str) -> str:
@@ -21,7 +20,7 @@ def complaint(source: Format, text: str) -> str:
 
 @pytest.mark.parametrize("form", ["tags", "json", "bullets", "boxed"])
 def test_keeps_the_contract(form: str) -> None:
-    check_reward(Format(form=form))  # type: ignore[arg-type]
+    check_reward(Format(form=form))
 
 
 @pytest.mark.parametrize(
@@ -100,10 +99,10 @@ def test_boxed() -> None:
     assert complaint(source, r"\boxed{ }") == "the box is empty"
 
 
-@given(st.text("<>/thinkaswer[]{}\"\\:,-1 \n", max_size=40), st.booleans())
+@given(st.text('<>/thinkaswer[]{}"\\:,-1 \n', max_size=40), st.booleans())
 def test_any_text_gets_a_score(text: str, strict: bool) -> None:
     for form in ("tags", "json", "bullets", "boxed"):
-        complaint(Format(form=form, strict=strict), text)  # type: ignore[arg-type]
+        complaint(Format(form=form, strict=strict), text)
 
 
 @pytest.mark.parametrize(
@@ -117,4 +116,4 @@ def test_any_text_gets_a_score(text: str, strict: bool) -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, tuple[str, ...]], wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
-        Format(**options)  # type: ignore[arg-type]
+        Format(**options)

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from rlaif_builtins.rewards.length import Length
 from rlaif_core import ConfigError, Score
-from rlaif_core.testing.checks import check_reward
-from rlaif_core.testing.values import left_padded, make_rollouts
+from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_core.testing.values import left_padded
 
 
 def scored(source: Length, *texts: str) -> list[Score]:
     outcomes = source.score(make_rollouts([texts]))
     assert all(isinstance(outcome, Score) and outcome.reason for outcome in outcomes)
-    return list(outcomes)  # type: ignore[arg-type]
+    return list(outcomes)
 
 
 def test_keeps_the_contract() -> None:
@@ -54,7 +54,7 @@ def test_tokens_do_not_depend_on_padding() -> None:
     rollouts = make_rollouts([("yes", "yes please thanks")])
     source = Length(target=2)
     assert source.score(rollouts) == source.score(left_padded(rollouts))
-    assert [outcome.value for outcome in source.score(rollouts)] == [0.0, -1.0]  # type: ignore[union-attr]
+    assert [outcome.value for outcome in source.score(rollouts)] == [0.0, -1.0]
 
 
 def test_invisible_characters_and_blanks_do_not_make_an_answer_longer() -> None:
@@ -76,4 +76,4 @@ def test_invisible_characters_and_blanks_do_not_make_an_answer_longer() -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, int], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        Length(**options)  # type: ignore[arg-type]
+        Length(**options)

@@ -6,8 +6,7 @@ import pytest
 
 from rlaif_builtins.rewards.regex import Regex
 from rlaif_core import ConfigError, Failed, Outcome, Score
-from rlaif_core.testing.checks import check_reward
-from rlaif_core.testing.values import make_rollouts
+from rlaif_core.testing import check_reward, make_rollouts
 
 
 def outcome(source: Regex, text: str) -> Outcome:
@@ -66,4 +65,4 @@ def test_backtracking_without_end_fails_in_time_and_is_no_zero() -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        Regex(**options)  # type: ignore[arg-type]
+        Regex(**options)

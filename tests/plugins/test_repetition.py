@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from rlaif_builtins.rewards.repetition import Repetition
 from rlaif_core import ConfigError, Score
-from rlaif_core.testing.checks import check_reward
-from rlaif_core.testing.values import make_rollouts
+from rlaif_core.testing import check_reward, make_rollouts
 
 
 def value(source: Repetition, text: str) -> float:

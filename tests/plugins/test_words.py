@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_builtins.rewards.words import canonical, characters, counted, words
-from rlaif_core.testing.values import make_rollouts
+from rlaif_core.testing import make_rollouts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rlaif_builtins.rewards.reward_model import RewardModel
+from rlaif_core import ConfigError, Failed, Prompt
+from rlaif_core.testing import check_reward, make_rollouts
+
+ASKED = [
+    Prompt(id="plain", text="is it red"),
+    Prompt(id="chat", messages=({"role": "user", "content": "is it blue"}, {"role": "assistant", "content": "maybe"})),
+]
+ROLLOUTS = make_rollouts([("yes", "no it is green"), ("yes", "no")], prompts=ASKED)
+REWARD = ("reward",)
+
+
+def rewards_of(folder: str, *texts: str) -> list[float]:
+    """Each text by itself, read at its last token."""
+    model, tokeniser = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model.config.pad_token_id = None
+    inputs = [tokeniser(text, add_special_tokens=False, return_tensors="pt").input_ids for text in texts]
+    with torch.no_grad():
+        return [model.eval()(input_ids=ids).logits.item() for ids in inputs]
+
+
+def values(source: RewardModel) -> list[float]:
+    return [outcome.value for outcome in source.score(ROLLOUTS)]
+
+
+@pytest.mark.parametrize(("family", "pad"), [("llama", "own"), ("gpt2", "none"), ("qwen3", "eos"), ("bert", "own")])
+def test_keeps_the_contract(classifier, family: str, pad: str) -> None:
+    check_reward(RewardModel(classifier(family, labels=REWARD, pad=pad)))
+
+
+@pytest.mark.parametrize(("family", "pad"), [("llama", "own"), ("llama", "eos"), ("gpt2", "eos"), ("gpt2", "none")])
+def test_reads_the_whole_conversation_at_its_last_token(classifier, family: str, pad: str) -> None:
+    folder = classifier(family, labels=REWARD, pad=pad)
+    said = ["<user> is it red </s> <assistant> yes </s>", "<user> is it red </s> <assistant> no it is green </s>"]
+    said += [f"<user> is it blue </s> <assistant> maybe </s> <assistant> {answer} </s>" for answer in ("yes", "no")]
+    expected = rewards_of(folder, *said)
+    assert values(RewardModel(folder)) == pytest.approx(expected, abs=1e-5)
+    assert len({round(value, 3) for value in expected}) == 4
+
+
+def test_end_of_sequence_where_the_model_was_trained_with_one(classifier) -> None:
+    folder = classifier("llama", labels=REWARD, pad="eos")
+    plain = [f"{prompt} {answer}" for prompt, answer in (("is it red", "yes"), ("is it red", "no it is green"))]
+    prompts = [Prompt(id="a", text="is it red ")]
+    rollouts = make_rollouts([("yes", "no it is green")], prompts=prompts)
+    for append_eos, end in ((False, ""), (True, " </s>")):
+        source = RewardModel(folder, with_prompt="joined", append_eos=append_eos)
+        found = [outcome.value for outcome in source.score(rollouts)]
+        assert found == pytest.approx(rewards_of(folder, *(text + end for text in plain)), abs=1e-5)
+
+
+def test_centre_and_scale(classifier) -> None:
+    folder = classifier("llama", labels=REWARD)
+    raw = values(RewardModel(folder))
+    assert values(RewardModel(folder, centre=0.5, scale=2.0)) == pytest.approx([2 * (value - 0.5) for value in raw])
+    assert RewardModel(folder, centre=9).score(ROLLOUTS)[0].reason == f"the reward model says {raw[0]:.3f}"
+
+
+def test_what_is_too_long_loses_its_beginning_and_says_so(classifier) -> None:
+    folder = classifier("llama", labels=REWARD)
+    outcome = RewardModel(folder, max_length=3).score(ROLLOUTS)[0]
+    assert outcome.value == pytest.approx(rewards_of(folder, "<assistant> yes </s>")[0], abs=1e-5)
+    assert outcome.reason.endswith("; 5 tokens did not fit and were not read")
+
+
+def test_a_random_head_is_refused(classifier) -> None:
+    with pytest.raises(ConfigError, match=r"it lacks score.weight, which would be random"):
+        RewardModel(classifier("llama", labels=REWARD, head=False))
+
+
+def test_a_classifier_is_no_reward_model(classifier) -> None:
+    with pytest.raises(ConfigError, match=r"has 2 labels \(bad, good\), a reward model has one; use 'classifier'"):
+        RewardModel(classifier("llama"))
+
+
+def test_a_model_without_a_template_is_told_what_to_do(classifier) -> None:
+    folder = classifier("llama", labels=REWARD, template=False)
+    with pytest.raises(ConfigError, match="set with_prompt to 'joined', 'pair' or 'none'"):
+        RewardModel(folder)
+    check_reward(RewardModel(folder, with_prompt="joined"))
+
+
+def test_what_is_not_a_number_is_a_failure(classifier) -> None:
+    source = RewardModel(classifier("llama", labels=REWARD))
+    source.checkpoint.model.score.weight.fill_(math.inf)
+    assert all(isinstance(outcome, Failed) for outcome in source.score(ROLLOUTS))
