@@ -5,9 +5,13 @@ A plugin's test is one line, `check_reward(my_reward)`. Nothing here needs pytes
 
 from __future__ import annotations
 
-from rlaif_core.testing.checks import check_action, check_credit, check_judge, check_reward
+from rlaif_core.testing.actions import check_action
+from rlaif_core.testing.credits import check_credit
 from rlaif_core.testing.fake import FakeCritic, FakePolicy
-from rlaif_core.testing.training import check_optimiser, check_policy
+from rlaif_core.testing.judges import check_judge
+from rlaif_core.testing.optimisers import check_optimiser
+from rlaif_core.testing.policies import check_policy
+from rlaif_core.testing.rewards import check_reward
 from rlaif_core.testing.values import make_experience, make_feedback, make_rollouts
 
 __all__ = [

@@ -24,15 +24,19 @@ def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for number, item in enumerate(value):
             yield from leaves(item, f"{path}[{number}]")
+    elif hasattr(value, "tolist") and not isinstance(value, Tensor):  # an array or number of NumPy, in a dataset's row
+        yield from leaves(value.tolist(), path)
     else:
         yield path, value
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the last bit, for tensors; equal, for anything else."""
+    """Equal to the last bit, for tensors; equal, for anything else. NaN equals NaN."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
-    return type(one) is type(other) and bool(one == other)
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        return torch.equal(one, other) or bool(((one == other) | (one.isnan() & other.isnan())).all())
+    return type(one) is type(other) and (bool(one == other) or bool(one != one and other != other))
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,10 @@ from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score, Score
 from rlaif_core.testing.fake import FakePolicy
 from rlaif_core.types import Experience, Prompt, Rollouts
 
+PROMPTS = (
+    Prompt(id="one", text="is it red"),
+    Prompt(id="two", messages=({"role": "system", "content": "one"}, {"role": "user", "content": "yes or no"})),
+)
 ANSWERS = (("yes please", "no"), ("red and green", "maybe it is blue"))
 
 

@@ -1,0 +1,54 @@
+"""The contract of a judge: a verdict a question, an outcome an answer, in order, whatever else is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif_core.errors import FeedbackError, PluginError
+from rlaif_core.feedback import Outcome, Question, Verdict, outcomes_of
+from rlaif_core.protocols import Judge
+from rlaif_core.testing.compare import untouched
+from rlaif_core.testing.contract import alike, all_failed, asked_again, named
+from rlaif_core.types import Prompt
+
+
+def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True, tolerance: float = 1e-5) -> None:
+    """Check a judge: a verdict a question, an outcome an answer, in order; options as for `check_reward`."""
+    part = named(judge, "ask")
+    prompt = Prompt(id="one", text="is it red or blue ?", meta={"answer": "red"})
+    chat = Prompt(id="two", messages=({"role": "system", "content": "say yes"}, {"role": "user", "content": "is it ?"}))
+    questions = [
+        Question(prompt=prompt, answers=("red", "it is blue")),
+        Question(prompt=chat, answers=("yes",), rubric="Be brief."),
+        Question(prompt=prompt, answers=("", " ", "да 🙂", "red", "red"), rubric="Be right."),
+    ]
+    if list(judge.ask([])):
+        raise PluginError(f"{part} returned verdicts when asked nothing")
+    first = {"a list of questions": _asked(judge, part, questions)}
+    if reasons := all_failed(first["a list of questions"]):
+        raise PluginError(f"{part} failed on every answer: {reasons}")
+    if repeatable:
+        asked_again(part, first, lambda _: _asked(judge, part, questions), tolerance)
+    if pointwise:
+        apart = [outcome for question in questions for outcome in _asked(judge, part, [question])]
+        complaint = f"{part} judges a question differently when it is asked alone"
+        alike(complaint, first["a list of questions"], apart, tolerance)
+
+
+def _asked(judge: Judge, part: str, questions: Sequence[Question]) -> tuple[Outcome, ...]:
+    with untouched(part, questions=questions):
+        verdicts = judge.ask(questions)
+    count = len(verdicts) if hasattr(verdicts, "__len__") else f"a {type(verdicts).__name__}"
+    if count != len(questions):
+        raise PluginError(
+            f"{part} returned {count} verdicts for {len(questions)} questions; return a list, one a question"
+        )
+    outcomes: list[Outcome] = []
+    for question, verdict in zip(questions, verdicts, strict=True):
+        if not isinstance(verdict, Verdict):
+            raise PluginError(f"{part} returned a {type(verdict).__name__}; return rl.Verdict(outcomes=(...))")
+        try:
+            outcomes += outcomes_of(verdict.outcomes, len(question.answers))
+        except FeedbackError as error:
+            raise PluginError(f"{part}: a verdict {error}") from error
+    return tuple(outcomes)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+import rlaif_core as rl
+from rlaif_core.testing import check_judge
+
+
+def judge(ask: Callable[[Sequence[rl.Question]], Any]) -> Any:
+    """A judge with that `ask`."""
+    return type("Judge", (), {"ask": staticmethod(ask)})()
+
+
+def verdicts(questions: Sequence[rl.Question], value: Callable[[rl.Question, str], Any]) -> list[rl.Verdict]:
+    return [rl.Verdict(outcomes=tuple(value(q, answer) for answer in q.answers)) for q in questions]
+
+
+def by_length(question: rl.Question, answer: str) -> rl.Score:
+    return rl.Score(float(len(answer)))
+
+
+def test_a_good_judge_passes() -> None:
+    check_judge(judge(lambda questions: verdicts(questions, by_length)))
+
+
+BAD_JUDGES = {
+    "too few": (lambda qs: verdicts(qs, by_length)[1:], r"Judge\.ask returned 2 verdicts for 3 questions"),
+    "generator": (lambda qs: iter(verdicts(qs, by_length)), r"returned a list_iterator verdicts for 3 questions"),
+    "bare scores": (lambda qs: [1.0] * len(qs), r"returned a float; return rl.Verdict"),
+    "too few answers": (
+        lambda qs: [rl.Verdict(outcomes=(rl.Score(1),))] * len(qs),
+        "a verdict returned 1 outcomes for 2",
+    ),
+    "text": (lambda qs: verdicts(qs, lambda q, a: a), "a verdict answer 0 got a str"),
+    "chance": (lambda qs: verdicts(qs, lambda q, a: rl.Score(random.random())), "asked the same thing twice"),
+    "outage": (lambda qs: verdicts(qs, lambda q, a: rl.Failed("no network")), "failed on every answer: no network"),
+    "company": (lambda qs: verdicts(qs, lambda q, a: rl.Score(len(qs))), "differently when it is asked alone"),
+    "asked nothing": (lambda qs: verdicts(qs, by_length) or [1], "returned verdicts when asked nothing"),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_JUDGES)
+def test_each_defect_of_a_judge_is_told_by_its_own_sentence(defect: str) -> None:
+    ask, sentence = BAD_JUDGES[defect]
+    with pytest.raises(rl.PluginError, match=sentence):
+        check_judge(judge(ask))
