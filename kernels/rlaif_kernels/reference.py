@@ -108,8 +108,6 @@ def masked_whiten(x: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
     does not swallow it. One entry alone whitens to 0; no entry at all gives zeros.
     """
     kept = x[mask].to(accumulation(x))
-    if kept.numel() == 0:
-        return torch.zeros(x.shape, dtype=kept.dtype, device=x.device)
     centred = kept - kept.mean()
     white = centred * torch.rsqrt(centred.square().mean() + eps)
     return white.new_zeros(x.shape).masked_scatter(mask, white)

@@ -22,15 +22,21 @@ def test_an_operation_is_its_definition_plus_a_choice(name: str) -> None:
     assert {k: (p.default, p.kind) for k, p in public.items()} == {k: (p.default, p.kind) for k, p in defined.items()}
 
 
+CAPPED = {"temperature": 0.5, "softcap": 2.0, "scale": 0.3, "ignore_index": 1, "entropy": True}
+CALLS = {
+    "token_logprobs": lambda: ((torch.randn(2, 3, 5), torch.tensor([[0, 1, 4], [2, 3, 1]])), CAPPED),
+    "gae": lambda: (
+        (*torch.randn(2, 2, 3), MASK),
+        {"gamma": 0.9, "lam": 0.7, "dones": ~MASK.flip(1), "next_values": torch.randn(2, 3)},
+    ),
+    "discounted_returns": lambda: ((torch.randn(2, 3), MASK), {"gamma": 0.9, "dones": ~MASK.flip(1)}),
+    "masked_whiten": lambda: ((torch.randn(2, 3), MASK), {"eps": 0.1}),
+}
+
+
 @pytest.mark.parametrize("name", ops.__all__)
-def test_every_implementation_gives_the_same_answer(name: str) -> None:
-    arguments = {
-        "token_logprobs": (torch.randn(2, 3, 5), torch.randint(5, (2, 3))),
-        "gae": (*torch.randn(2, 2, 3), MASK),
-        "discounted_returns": (torch.randn(2, 3), MASK),
-        "masked_whiten": (torch.randn(2, 3), MASK),
-    }[name]
-    options = {"gamma": 0.9} if name in {"gae", "discounted_returns"} else {}
+def test_every_implementation_gives_the_same_answer_and_minds_every_option(name: str) -> None:
+    arguments, options = CALLS[name]()
     wanted = getattr(reference, name)(*arguments, **options)
     for impl in ["auto", *rk.implementations(name)]:
         torch.testing.assert_close(getattr(rk, name)(*arguments, **options, impl=impl), wanted)
