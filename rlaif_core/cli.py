@@ -17,13 +17,13 @@ import typer
 from typer.core import TyperGroup
 
 from rlaif_core import __version__
-from rlaif_core.errors import RlaifError, blame, explain
+from rlaif_core.errors import ConfigError, RlaifError, blame, explain
 from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.run import History
 
-Config = Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override, as in run.steps=5. Repeatable.")]
 Files = Annotated[list[Path], typer.Option("--plugin", metavar="FILE", help="Load a plugin from a file. Repeatable.")]
@@ -135,8 +135,11 @@ def show(
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="reward, action, judge, credit, optimiser or policy", show_default=False)],
-    name: Annotated[str, typer.Argument(help="The name a config will use.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="reward, action, judge, credit, optimiser or policy", show_default=False),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name a config will use.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the plugin's folder.")] = Path(),
 ) -> None:
     """Write a plugin from a template: a package that works, with tests that pass."""
@@ -158,6 +161,8 @@ def report(folder: Folder) -> None:
     """Write a run as one self-contained HTML page."""
     from rlaif_core.report import write_report
 
+    if not (folder / "config.toml").is_file():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.toml")
     typer.echo(write_report(folder))
 
 

@@ -22,15 +22,19 @@ class OptionGroup:
 
 
 def parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The named parameters that a table may set, in the order of the signature, groups spread into their fields."""
+    """The named parameters that a table may set, in the order of the signature, groups spread into their fields.
+
+    The annotations are types, not their texts; `Any` where there is none or only a type checker can import it.
+    """
     known: dict[str, inspect.Parameter] = {}
+    hints = _hints(build)
     for p in inspect.signature(build).parameters.values():
         if isinstance(p.default, OptionGroup):
             known |= {
                 name: p.replace(name=name, default=value, annotation=hint) for name, value, hint in _spread(p.default)
             }
         elif p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-            known[p.name] = p
+            known[p.name] = p.replace(annotation=hints.get(p.name, Any))
     return known
 
 
@@ -64,12 +68,13 @@ def checked(
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise ConfigError(f"{where}: unknown option {name!r}{suggest(name, known)}. Options: {listed}")
-    hints = {name: p.annotation for name, p in known.items() if not isinstance(p.annotation, str)} | _hints(build)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise ConfigError(f"{where}: option {name!r} is missing")
     values = {
-        name: value if name in objects else _converted(value, hints.get(name, Any), f"{where}: option {name!r}")
+        name: _converted(value, known[name].annotation, f"{where}: option {name!r}")
+        if name in known and name not in objects
+        else value
         for name, value in given.items()
     }
     return _gathered(build, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any, Literal, get_args, get_origin
 
 from rlaif_core.errors import PluginError, blame, suggest
 from rlaif_core.offers import KINDS
@@ -40,6 +41,12 @@ def described(listing: Listing) -> str:
 
 
 def _option(parameter: inspect.Parameter) -> tuple[str, str, str]:
-    hint, default = parameter.annotation, parameter.default
-    text = "" if hint is parameter.empty else hint if isinstance(hint, str) else inspect.formatannotation(hint)
-    return parameter.name, text, "required" if default is parameter.empty else f"= {default!r}"
+    default = "required" if parameter.default is parameter.empty else f"= {parameter.default!r}"
+    return parameter.name, _worded(parameter.annotation), default
+
+
+def _worded(hint: Any) -> str:
+    """A type as a user meets it in TOML: the choices of a Literal rather than its alias."""
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    return inspect.formatannotation(hint).replace("typing.", "")
