@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+
+import rlaif_core as rl
+from rlaif_core.run import check
+from rlaif_core.testing import FakePolicy
+
+TABLES: dict[str, Any] = {
+    "policy": {"model": "no/such/model"},
+    "prompts": {"files": "absent.jsonl"},
+    "actions": [{"use": "sample", "max_tokens": 4}],
+    "rewards": [{"use": "length", "target": 3}],
+    "credit": {"use": "group"},
+    "optimiser": {"use": "grpo"},
+}
+
+
+@pytest.fixture(scope="module")
+def plugins() -> rl.Plugins:
+    return rl.Plugins.load()
+
+
+def checked(plugins: rl.Plugins, tables: dict[str, Any]) -> Any:
+    return check(rl.RunConfig.of({**TABLES, **tables}, "test"), plugins)
+
+
+def test_a_plan_resolves_names_and_origins_and_loads_no_weights(plugins):
+    plan = checked(plugins, {})
+    lines = {part: (name, origin) for part, name, origin, _ in plan.lines}
+    assert lines["optimiser"] == ("grpo", f"rlaif-core {rl.__version__} (builtins)")
+    assert set(lines) == {"policy", "action 1 'sample'", "reward source 'length'", "credit", "optimiser"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        (
+            {"optimiser": {"use": "grop"}},
+            rl.PluginError,
+            r"no plugin offers 'grop' under optimisers; did you mean 'grpo'\? Offered: dpo, grpo",
+        ),
+        (
+            {"rewards": [{"use": "length", "traget": 3}]},
+            rl.ConfigError,
+            r"reward source 'length': unknown option 'traget'; did you mean 'target'\?",
+        ),
+        (
+            {"actions": [{"use": "sample", "max_tokens": "x"}]},
+            rl.ConfigError,
+            r"action 'sample': option 'max_tokens' is wrong: input should be a valid integer.*got 'x'",
+        ),
+        (
+            {"optimiser": {"use": "grpo", "warmup": "soon"}},
+            rl.ConfigError,
+            r"optimiser 'grpo': option 'warmup' is wrong",
+        ),
+        (
+            {"rewards": [{"use": "length", "target": 3, "channel": "cost:long"}]},
+            rl.ConfigError,
+            r"channel 'cost:long' is scored but optimiser 'grpo' reads only 'reward'; ",
+        ),
+        (
+            {"credit": {"use": "gae"}},
+            rl.ConfigError,
+            r"credit 'gae' needs values from a critic, but optimiser 'grpo' trains none",
+        ),
+        (
+            {"judges": {"main": {"use": "tiny"}}, "rewards": [{"use": "judge", "judge": "mian"}]},
+            rl.ConfigError,
+            r"asks judge 'mian', but there is no \[judges\.mian\]; did you mean 'main'\?",
+        ),
+        ({"rewards": []}, rl.ConfigError, r"table \[\[rewards\]\] is missing"),
+        ({"optimiser": None}, rl.ConfigError, r"table \[optimiser\] is missing"),
+        ({"plugins": {"require": ["absent"]}}, rl.PluginError, r"required plugin 'absent' is not installed"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_built(plugins, tables, error, message):
+    with pytest.raises(error, match=message):
+        checked(plugins, tables)
+
+
+def test_objects_take_the_place_of_tables(plugins, tmp_path):
+    class Sample:
+        def act(self, sampler, prompts, draft):
+            return sampler.sample(prompts, rl.Sampling(max_tokens=3))
+
+    @rl.reward
+    def brevity(prompt: rl.Prompt, completion: str) -> float:
+        return -float(len(completion))
+
+    tables = {
+        "run": {"steps": 2, "out": str(tmp_path / "run"), "tensorboard": False},
+        "prompts": {"batch": 2},
+        "credit": {"use": "group"},
+        "optimiser": {"use": "grpo"},
+    }
+    history = rl.run(
+        rl.RunConfig.of(tables),
+        plugins=plugins,
+        policy=FakePolicy(),
+        prompts=[{"prompt": "yes"}, rl.Prompt(id="x", text="no")],
+        actions=[Sample()],
+        rewards={"brevity": brevity},
+        progress=False,
+    )
+    assert [step["step"] for step in history] == [1, 2]
+    assert history[-1]["reward/brevity"] == history[-1]["reward"] <= 0
+    with pytest.raises(rl.ConfigError, match=r"run\(\) takes no 'polcy'; did you mean 'policy'\?"):
+        rl.run(rl.RunConfig.of(tables), polcy=FakePolicy())
+
+
+def test_what_a_run_leaves_behind(plugins, tmp_path):
+    tables = {
+        "run": {"steps": 2, "out": str(tmp_path / "run")},
+        "prompts": {"batch": 2},
+        "actions": [{"use": "sample", "max_tokens": 3}],
+        "rewards": [{"use": "length", "target": 2}],
+        "credit": {"use": "group"},
+        "optimiser": {"use": "grpo"},
+    }
+    folder = rl.run(
+        rl.RunConfig.of(tables),
+        plugins=plugins,
+        policy=FakePolicy(),
+        prompts=[{"prompt": "yes"}, {"prompt": "no"}],
+        progress=False,
+    ).folder
+    left = sorted(entry.name for entry in folder.iterdir())
+    assert left == [
+        "checkpoints",
+        "config.toml",
+        "metrics.jsonl",
+        "plugins.lock.toml",
+        "policy",
+        "report.html",
+        "rollouts",
+        "tensorboard",
+    ]
+    assert tomllib.loads((folder / "config.toml").read_text())["run"]["steps"] == 2
+    locked = tomllib.loads((folder / "plugins.lock.toml").read_text())["offers"]
+    assert {"part": "optimiser", "origin": f"optimiser 'grpo' from rlaif-core {rl.__version__} (builtins)"} in locked
+    assert FakePolicy.load(folder / "policy").words == FakePolicy().words
+
+
+def test_the_core_knows_no_algorithm_by_name(repository):
+    names = ("grpo", "ppo", "dpo", "reinforce", "leave_one_out")
+    for file in (repository / "rlaif_core").rglob("*.py"):
+        text = file.read_text().lower()
+        assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text], file

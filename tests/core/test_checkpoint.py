@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import random
+
+import numpy
+import pytest
+import torch
+
+import rlaif_core as rl
+from rlaif_core import checkpoint
+from rlaif_core.testing.compare import leaves, same
+
+
+def state():
+    return {
+        "weights": {"a": torch.randn(3, 2), "b": torch.arange(4, dtype=torch.int64), "half": torch.randn(2).bfloat16()},
+        "empty": torch.zeros(0, 3),
+        "by number": {0: torch.ones(()), 7: "seven"},
+        "nested": [(1, 2.5, None), {"deep": (True, [])}],
+        "text": "β and \u202e",
+    }
+
+
+def test_what_comes_back_is_what_was_saved_types_and_all(tmp_path):
+    before = state()
+    checkpoint.save(tmp_path, 3, before, keep=1)
+    step, after = checkpoint.load(tmp_path)
+    assert step == 3
+    saved, loaded = dict(leaves(before, "")), dict(leaves(after, ""))
+    assert saved.keys() == loaded.keys()
+    assert all(same(saved[name], loaded[name]) for name in saved)
+    assert after["nested"] == before["nested"]
+    assert list(after["by number"]) == [0, 7]
+    assert after["weights"]["half"].dtype == torch.bfloat16
+
+
+def test_only_safetensors_and_json_are_written(tmp_path):
+    place = checkpoint.save(tmp_path, 1, state(), keep=1)
+    assert sorted(file.name for file in place.iterdir()) == ["manifest.json", "state.json", "tensors.safetensors"]
+    assert set(json.loads((place / "manifest.json").read_text())["sha256"]) == {"state.json", "tensors.safetensors"}
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in (1, 2, 5, 10):
+        checkpoint.save(tmp_path, step, {"step": step}, keep=2)
+    assert checkpoint.steps(tmp_path) == [5, 10]
+    assert checkpoint.load(tmp_path, 5)[1] == {"step": 5}
+    with pytest.raises(rl.CheckpointError, match="no checkpoint of step 2; there are 5, 10"):
+        checkpoint.load(tmp_path, 2)
+
+
+def test_what_cannot_be_saved_is_named_by_its_path(tmp_path):
+    with pytest.raises(rl.CheckpointError, match=r"state\.controller\.0 is a set, which a checkpoint cannot hold"):
+        checkpoint.save(tmp_path, 1, {"controller": [{1, 2}]}, keep=1)
+    assert checkpoint.steps(tmp_path) == []
+
+
+def test_a_torn_folder_is_no_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, 1, {"a": 1}, keep=1)
+    (tmp_path / ".step-2.tmp").mkdir()
+    (tmp_path / ".step-2.tmp" / "state.json").write_text("{")
+    assert checkpoint.load(tmp_path) == (1, {"a": 1})
+    assert checkpoint.load(tmp_path)[0] == 1
+
+
+def test_damage_with_nothing_before_it(tmp_path):
+    checkpoint.save(tmp_path, 1, {"a": 1}, keep=1)
+    (tmp_path / "step-1" / "state.json").write_text("{}")
+    with pytest.raises(rl.CheckpointError, match=r"state\.json is damaged: its sha256 .*; there is none before it"):
+        checkpoint.load(tmp_path)
+    (tmp_path / "step-1" / "tensors.safetensors").unlink()
+    with pytest.raises(rl.CheckpointError, match=r"step-1.* damaged"):
+        checkpoint.load(tmp_path)
+
+
+def test_random_states_return_through_a_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, 1, {"random": checkpoint.random_state()}, keep=1)
+
+    def drawn():
+        return random.random(), float(numpy.random.rand()), float(torch.rand(()))
+
+    first = drawn()
+    assert drawn() != first
+    checkpoint.restore_random(checkpoint.load(tmp_path)[1]["random"])
+    assert drawn() == first

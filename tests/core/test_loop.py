@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import rlaif_core as rl
+from rlaif_core.loop import Loop, Source, act, advance, credit, parts, score
+from rlaif_core.prompts import Prompts
+from rlaif_core.testing import FakePolicy, make_experience
+
+ROWS = [rl.Prompt(id=str(n), text=text) for n, text in enumerate(("is it red", "yes or no", "one and two"))]
+
+
+class Sample:
+    def act(self, sampler, prompts, draft):
+        return sampler.sample(prompts, rl.Sampling(max_tokens=4))
+
+
+class Spread:
+    """Advantage = total reward, on every chosen token."""
+
+    needs: frozenset[str] = frozenset()
+
+    def assign(self, rollouts, feedback, critic):
+        totals, counted = feedback.by_channel(rollouts.group)
+        on_tokens = {name: (values[:, None] * rollouts.mask).float() for name, values in totals.items()}
+        return rl.Experience(rollouts=rollouts, feedback=feedback, advantages=on_tokens, counted=counted)
+
+
+class Still(rl.Optimiser):
+    def __init__(self) -> None:
+        self.seen: list[rl.Experience] = []
+
+    def step(self, policy, experience):
+        self.seen.append(experience)
+        return {"loss": 0.5}
+
+
+class Says:
+    def __init__(self, said) -> None:
+        self.said = said
+
+    def score(self, rollouts):
+        return self.said(rollouts) if callable(self.said) else self.said
+
+
+def make(said=lambda r: [float(n) for n in range(len(r))], **changes) -> Loop:
+    arguments = {
+        "policy": FakePolicy(),
+        "prompts": Prompts(ROWS, seed=0),
+        "actions": [("action 1 'sample'", Sample())],
+        "sources": {"said": Source(Says(said))},
+        "credit": Spread(),
+        "optimiser": Still(),
+        "whose": {"reward source 'said'": "reward source 'said' from somewhere 1.0 (plugin)"},
+        "seed": 0,
+        "batch": 2,
+        "group": 3,
+    }
+    return Loop(**(arguments | changes))
+
+
+def test_one_step_goes_through_the_five_verbs():
+    loop = make()
+    experience, metrics = advance(loop)
+    assert loop.step == 1
+    assert len(experience.rollouts) == 6
+    assert metrics["reward"] == metrics["reward/said"] == 2.5
+    assert metrics["loss"] == 0.5
+    assert metrics["length"] == experience.rollouts.mask.sum() / 6
+    assert metrics["failed"] == metrics["abstained"] == 0
+
+
+def test_actions_are_chained_each_gets_the_draft_before():
+    drafts = []
+
+    class Second:
+        def act(self, sampler, prompts, draft):
+            drafts.append(draft)
+            return draft
+
+    loop = make(actions=[("first", Sample()), ("second", Second())])
+    assert act(loop, ROWS[:2]) is drafts[0]
+
+
+def test_sources_are_summed_by_weight_within_their_channel():
+    loop = make(
+        sources={
+            "a": Source(Says([1.0] * 6), weight=2.0),
+            "b": Source(Says(torch.full((6,), 3.0)), weight=-1.0),
+            "c": Source(Says([rl.Score(5.0, "why", cost=0.1)] * 6), channel="cost:x"),
+        }
+    )
+    _, metrics = advance(loop)
+    assert metrics["reward"] == -1.0
+    assert metrics["cost/x"] == 5.0
+    assert (metrics["reward/a"], metrics["reward/b"]) == (1.0, 3.0)
+    assert "reward/c" not in metrics
+
+
+def test_what_the_optimiser_contributes_is_scored_and_weighted_but_is_not_the_reward():
+    class Contributes(Still):
+        def weights(self):
+            return {"extra": 0.25}
+
+    loop = make(
+        optimiser=Contributes(),
+        sources={"said": Source(Says([1.0] * 6)), "extra": Source(Says([8.0] * 6), contributed=True)},
+    )
+    experience, metrics = advance(loop)
+    assert metrics["reward"] == 1.0
+    assert metrics["reward/extra"] == 8.0
+    values, _ = experience.feedback.totals(experience.rollouts.group)
+    assert values.tolist() == [3.0] * 6
+    assert "reward source 'extra'" not in parts(loop)
+
+
+def test_the_buffer_is_used_up_before_fresh_rollouts_and_keeps_groups_whole():
+    loop = make(updates=2)
+    first, _ = advance(loop)
+    assert len(loop.buffer) == 1
+    second, _ = advance(loop)
+    assert loop.buffer == []
+    assert [len(e.rollouts) for e in (first, second)] == [3, 3]
+    assert set(first.rollouts.group.tolist()).isdisjoint(second.rollouts.group.tolist())
+    assert first.rollouts.prompts[0].id != second.rollouts.prompts[0].id
+
+
+def test_more_updates_than_groups():
+    with pytest.raises(rl.DataError, match=r"\[run\] updates = 3, but a batch has only 2 groups"):
+        advance(make(updates=3))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([1.0], r"returned 1 outcomes for 6 answers"),
+        ([float("nan")] * 6, r"answer 0 scored nan; return Abstain\(reason\) or Failed\(reason\) instead"),
+        ([1.0] * 5 + [float("inf")], r"answer 5 scored inf"),
+        (["good"] * 6, r"answer 0 got a str; return Score, Abstain, Failed or a number"),
+        (None, r"returned NoneType, but must return 6 outcomes"),
+        ({"a": 1}, r"returned dict"),
+        (0.5, r"returned one float"),
+    ],
+)
+def test_what_a_source_may_not_return(said, message):
+    loop = make(said=lambda rollouts: said)
+    with pytest.raises(rl.FeedbackError, match=message) as raised:
+        score(loop, act(loop, ROWS[:2]))
+    assert "reward source 'said' from somewhere 1.0 (plugin), step 1" in raised.value.__notes__[0]
+
+
+def test_none_abstains_and_failures_count_apart():
+    said = [1.0, None, rl.Failed("down"), 2.0, rl.Abstain("odd"), 3.0]
+    _, metrics = advance(make(said, max_failed=0.5))
+    assert metrics["failed"] == pytest.approx(1 / 6)
+    assert metrics["abstained"] == pytest.approx(2 / 6)
+    assert metrics["reward"] == 2.0
+
+
+def test_too_many_failures_stop_the_step_before_the_optimiser():
+    loop = make([rl.Failed("down")] * 4 + [1.0, 2.0], max_failed=0.5)
+    with pytest.raises(
+        rl.FeedbackError, match=r"67% of the outcomes failed, more than max_failed = 50%.*said: down \(4 times\)"
+    ):
+        advance(loop)
+    assert loop.optimiser.seen == []
+    assert loop.step == 0
+
+
+def test_a_streak_without_advantage_raises():
+    loop = make([0.0] * 6, max_idle=3)
+    advance(loop)
+    advance(loop)
+    with pytest.raises(rl.TrainingError, match="every advantage was 0 in 3 batches in a row"):
+        advance(loop)
+    assert make([0.0] * 6, max_idle=0).max_idle == 0
+
+
+def test_metrics_must_be_finite():
+    class Wild(Still):
+        def step(self, policy, experience):
+            return {"loss": float("nan")}
+
+    with pytest.raises(rl.PluginError, match="metric 'loss' is nan"):
+        advance(make(optimiser=Wild()))
+
+
+def test_stages_must_return_their_value():
+    with pytest.raises(rl.PluginError, match="act returned list; an action returns Rollouts"):
+        advance(make(actions=[("x", SimpleNamespace(act=lambda *_: []))]))
+    with pytest.raises(rl.PluginError, match="assign returned NoneType; a credit returns Experience"):
+        advance(make(credit=SimpleNamespace(assign=lambda *_: None)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("score", {"said": lambda r: r.tokens.add_(1) is None or [1.0] * 6}),
+        (
+            "step",
+            {
+                "optimiser": type(
+                    "Writes", (Still,), {"step": lambda self, p, e: e.advantages["reward"].mul_(2) is None or {}}
+                )()
+            },
+        ),
+    ],
+)
+def test_strict_names_the_stage_that_writes_in_place(stage, changes):
+    with pytest.raises(rl.PluginError, match=f"stage '{stage}' wrote in place into"):
+        advance(make(**changes, strict=True))
+
+
+def test_credit_sees_the_optimisers_critic():
+    seen = []
+
+    class Looks(Spread):
+        def assign(self, rollouts, feedback, critic):
+            seen.append(critic)
+            return super().assign(rollouts, feedback, critic)
+
+    loop = make(credit=Looks())
+    rollouts = act(loop, ROWS[:2])
+    credit(loop, rollouts, score(loop, rollouts))
+    with pytest.raises(rl.ConfigError, match="needs values, but the optimiser trains no critic"):
+        seen[0].values(rollouts)
+
+
+def test_experience_survives_the_wire_bit_for_bit():
+    from rlaif_core import wire
+    from rlaif_core.testing.compare import leaves, same
+
+    loop = make(said=[1.0, None, rl.Failed("down", cost=2.0), rl.Score(2.0, "ok"), 0.0, 3.0], updates=2)
+    advance(loop)
+    before = loop.buffer[0]
+    after = wire.from_state(wire.to_state(before), "cpu")
+    one, other = dict(leaves(before, "")), dict(leaves(after, ""))
+    assert one.keys() == other.keys()
+    assert all(same(one[name], other[name]) for name in one)
+    assert make_experience(after.rollouts).rollouts is after.rollouts

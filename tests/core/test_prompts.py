@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import rlaif_core as rl
+from rlaif_core.config import PromptTable
+from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+
+
+def written(path, *rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return str(path)
+
+
+def load(path, **keys):
+    return load_prompts(PromptTable(files=str(path), **keys))
+
+
+def test_rows_become_prompts_with_their_other_columns_as_meta(tmp_path):
+    file = written(
+        tmp_path / "a.jsonl", {"id": "x", "prompt": "one", "level": 3}, {"id": "y", "prompt": "two", "level": 4}
+    )
+    first, second = load(file)
+    assert (first.id, first.text, first.meta["level"]) == ("x", "one", 3)
+    assert second.id == "y"
+
+
+def test_ids_from_a_column_or_the_row_number(tmp_path):
+    file = written(tmp_path / "a.jsonl", {"key": 10, "prompt": "one"}, {"key": 11, "prompt": "two"})
+    assert [prompt.id for prompt in load(file)] == ["row-0", "row-1"]
+    assert [prompt.id for prompt in load(file, id="key")] == ["10", "11"]
+
+
+def test_chat_rows_and_a_system_message(tmp_path):
+    chat = [{"role": "user", "content": "hello"}]
+    file = written(tmp_path / "a.jsonl", {"messages": chat})
+    assert load(file)[0].messages == ({"role": "user", "content": "hello"},)
+    prompt = load(file, system="be kind")[0]
+    assert [message["role"] for message in prompt.messages] == ["system", "user"]
+    plain = load(written(tmp_path / "b.jsonl", {"prompt": "hi"}), system="be kind")[0]
+    assert [message["content"] for message in plain.messages] == ["be kind", "hi"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], r"a\.jsonl is empty; nothing to train on"),
+        (["{not json"], r"a\.jsonl, line 1: not valid JSON .*one JSON object a line is expected"),
+        ([{"prompt": "fine"}, "[1, 2"], r"a\.jsonl, line 2: not valid JSON"),
+        ([{"prompt": "fine"}, '"text"'], r"a\.jsonl, line 2: a str, but one JSON object a line"),
+        ([{"prompt": "text"}, {"prompt": [{"role": "user", "content": "x"}]}], r"mixes plain texts and chat messages"),
+        (
+            [{"prompt": "text"}, {"prompt": 3}],
+            r"row 1: column 'prompt' is a int|column 'prompt' is a int here but a str",
+        ),
+        ([{"question": "why"}], r"row 0 has no column 'prompt'.*Columns: question"),
+        ([{"prompt": ""}], r"prompt 'row-0' is empty"),
+        ([{"prompt": 3}], r"row 0: column 'prompt' is a int; a prompt is a text or a list of chat messages"),
+        ([{"prompt": [{"content": "no role"}]}], r"a message must have 'role' and 'content'"),
+    ],
+)
+def test_malformed_datasets_are_told_apart(tmp_path, rows, message):
+    with pytest.raises(rl.DataError, match=message):
+        load(written(tmp_path / "a.jsonl", *rows))
+
+
+def test_a_column_that_is_named_must_exist(tmp_path):
+    file = written(tmp_path / "a.jsonl", {"question": "why", "prompt": "x"})
+    with pytest.raises(rl.DataError, match=r"has no column 'questions'; did you mean 'question'\?"):
+        load(file, column="questions")
+    with pytest.raises(rl.DataError, match=r"has no id column 'key'"):
+        load(file, id="key")
+    with pytest.raises(rl.DataError, match=r"absent\.jsonl: there is no such file"):
+        load(tmp_path / "absent.jsonl")
+
+
+def test_texts_and_chats_do_not_mix():
+    rows = [{"id": "a", "prompt": "text"}, {"id": "b", "prompt": [{"role": "user", "content": "x"}]}]
+    with pytest.raises(
+        rl.DataError, match=r"mixes plain texts and chat messages \(prompt 'b' differs from the first\)"
+    ):
+        prompts_of(rows, PromptTable())
+
+
+def test_ids_must_be_unique():
+    rows = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}, {"id": "a", "prompt": "three"}]
+    with pytest.raises(rl.DataError, match=r"rows 0 and 2 share the id 'a'"):
+        Prompts(prompts_of(rows, PromptTable()), seed=0)
+
+
+def test_map_rewrites_rows_and_leaves_some_out(tmp_path):
+    file = written(tmp_path / "a.jsonl", *({"text": f"{n}", "n": n} for n in range(4)))
+    (tmp_path / "change.py").write_text(
+        "def even(row):\n    return None if row['n'] % 2 else {'prompt': 'say ' + row['text']}\n"
+    )
+    assert [p.text for p in load(file, map=f"{tmp_path}/change.py:even")] == ["say 0", "say 2"]
+    assert len(load(file, map=f"{tmp_path}/change.py:even", limit=1)) == 1
+    with pytest.raises(rl.PluginError, match=r"has no function 'odd'"):
+        load(file, map=f"{tmp_path}/change.py:odd")
+    with pytest.raises(rl.PluginError, match=r"no such file"):
+        load_function(str(tmp_path / "nothing.py") + ":even")
+    (tmp_path / "none.py").write_text("def none(row):\n    return None\n")
+    with pytest.raises(rl.DataError, match="map left out all 4 rows"):
+        load(file, map=f"{tmp_path}/none.py:none")
+
+
+def test_a_dataset_may_be_a_function(tmp_path):
+    (tmp_path / "make.py").write_text("def rows(count):\n    return [{'prompt': str(n)} for n in range(count)]\n")
+    table = PromptTable(dataset=f"{tmp_path}/make.py:rows", options={"count": 3})
+    assert [prompt.text for prompt in load_prompts(table)] == ["0", "1", "2"]
+    with pytest.raises(rl.ConfigError, match="options are for a dataset that is a function"):
+        load_prompts(PromptTable(files="x.jsonl", options={"count": 3}))
+
+
+def test_a_saved_dataset_folder_and_other_formats(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_list([{"prompt": "one"}, {"prompt": "two"}]).save_to_disk(str(tmp_path / "saved"))
+    assert len(load_prompts(PromptTable(dataset=str(tmp_path / "saved")))) == 2
+    (tmp_path / "a.csv").write_text("prompt,level\none,1\ntwo,2\n")
+    assert [p.meta["level"] for p in load_prompts(PromptTable(dataset="csv", files=str(tmp_path / "a.csv")))] == [1, 2]
+
+
+def prompts(count: int, **keys) -> Prompts:
+    return Prompts([rl.Prompt(id=str(n), text=f"t{n}") for n in range(count)], seed=5, **keys)
+
+
+def test_every_epoch_holds_every_prompt_once_in_its_own_order():
+    stream = prompts(7)
+    taken = [prompt.id for _ in range(7) for prompt in stream.take(3)]
+    epochs = [taken[start : start + 7] for start in (0, 7, 14)]
+    assert all(sorted(epoch) == [str(n) for n in range(7)] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert [p.id for p in prompts(7, shuffle=False).take(7)] == [str(n) for n in range(7)]
+
+
+def test_the_cursor_goes_through_a_checkpoint():
+    stream, other = prompts(5), prompts(5)
+    stream.take(4)
+    other.load_state_dict(stream.state_dict())
+    assert [p.id for p in other.take(5)] == [p.id for p in stream.take(5)]
+    with pytest.raises(rl.CheckpointError, match="not those that the checkpoint was made with"):
+        prompts(6).load_state_dict(stream.state_dict())
+
+
+def test_a_batch_larger_than_the_dataset():
+    with pytest.raises(rl.DataError, match=r"batch is 4, but there are only 3 prompts; lower batch or add rows"):
+        prompts(3).take(4)
+    with pytest.raises(rl.DataError, match="no prompts"):
+        prompts(0)

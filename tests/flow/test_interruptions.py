@@ -1,0 +1,223 @@
+"""Whatever stops a run, what was learnt is kept: kill -9, Ctrl-C, a full disk, a part that raises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rlaif_core as rl
+from rlaif_core import checkpoint, files
+from rlaif_core.record import read_metrics
+from rlaif_core.testing import FakePolicy
+
+SCRIPT = """
+import sys, time
+import rlaif_core as rl
+from rlaif_core.testing import FakePolicy
+
+class Slow:
+    def score(self, rollouts):
+        time.sleep(float(sys.argv[3]))
+        return [float("yes" in text) for text in rollouts.completions]
+
+tables = {
+    "run": {"seed": 3, "steps": int(sys.argv[2]), "out": sys.argv[1], "save_every": 1, "tensorboard": False},
+    "prompts": {"batch": 2, "group": 4},
+    "actions": [{"use": "sample", "max_tokens": 5}],
+    "credit": {"use": "group"},
+    "optimiser": {"use": "grpo", "lr": 0.05},
+}
+rows = [{"id": str(n), "prompt": text} for n, text in enumerate(("is it red", "yes or no", "one and two"))]
+objects = {"policy": FakePolicy(), "prompts": rows, "rewards": {"slow": Slow()}, "progress": False}
+try:
+    rl.resume(sys.argv[1], **objects) if "resume" in sys.argv else rl.run(rl.RunConfig.of(tables), **objects)
+except KeyboardInterrupt as stop:
+    print(stop)
+    sys.exit(130)
+"""
+
+
+def start(folder: Path, steps: int, pause: float, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(steps), str(pause), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def finished(process: subprocess.Popen[str]) -> int:
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.005)
+
+
+def timeless(folder: Path) -> list[dict[str, float]]:
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in read_metrics(folder)
+    ]
+
+
+def test_kill_9_loses_at_most_the_step_since_the_last_checkpoint(tmp_path):
+    straight = start(tmp_path / "straight", 5, 0)
+    killed = start(tmp_path / "killed", 5, 0.05)
+    for step in (1, 3):
+        wait_for(tmp_path / "killed" / "checkpoints" / f"step-{step}")
+        killed.kill()
+        assert finished(killed) == -signal.SIGKILL
+        saved = checkpoint.steps(tmp_path / "killed" / "checkpoints")[-1]
+        assert saved >= step
+        assert len(read_metrics(tmp_path / "killed")) - saved <= 1
+        killed = start(tmp_path / "killed", 5, 0.05, "resume")
+    assert finished(killed) == 0
+    assert finished(straight) == 0
+    assert timeless(tmp_path / "killed") == timeless(tmp_path / "straight")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill a process at a chosen moment")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # the child does nothing but write and die
+def test_a_kill_at_any_moment_of_saving_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
+    import torch
+
+    folder = tmp_path / "checkpoints"
+    state = {"weights": torch.arange(9.0), "step": 1}
+    checkpoint.save(folder, 1, state, keep=1)
+    moments = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            left = iter(range(moments))
+            for name in ("fsync", "replace", "rename", "mkdir"):
+                die_at_last(os, name, left)
+            checkpoint.save(folder, 2, {"weights": torch.ones(9), "step": 2}, keep=1)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        step, loaded = checkpoint.load(folder)
+        assert (step, loaded["step"]) in ((1, 1), (2, 2))
+        assert loaded["weights"].sum() == (36 if step == 1 else 9)
+        if status == 0:
+            break
+        assert status == 9
+        moments += 1
+    assert moments > 8, "a save should force several files to the disk"
+    assert checkpoint.steps(folder) == [2]
+
+
+def die_at_last(module, name, left):
+    """Let the process die in the call to `module.name` that finds `left` used up."""
+    real = getattr(module, name)
+
+    def call(*args, **kwargs):
+        if next(left, None) is None:
+            os._exit(9)
+        return real(*args, **kwargs)
+
+    setattr(module, name, call)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path):
+    process = start(tmp_path / "run", 1000, 0.05)
+    wait_for(tmp_path / "run" / "checkpoints" / "step-2")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    steps = len(read_metrics(tmp_path / "run"))
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == steps
+    assert f"stopped by SIGINT after step {steps}; go on with: rlaif resume {tmp_path / 'run'}" in said
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+class Breaks:
+    """Scores well for a while, then raises."""
+
+    def __init__(self, after: int, error: Exception) -> None:
+        self.left, self.error = after, error
+
+    def score(self, rollouts):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return [float("yes" in text) for text in rollouts.completions]
+
+
+def test_a_raising_reward_keeps_its_type_names_itself_and_leaves_a_checkpoint(config, train, go_on):
+    with pytest.raises(ZeroDivisionError) as raised:
+        train(config("grpo", "group", "run.save_every=0"), rewards={"fragile": Breaks(2, ZeroDivisionError("oh"))})
+    notes = "\n".join(raised.value.__notes__)
+    assert "reward source 'fragile', step 3" in notes
+    assert "checkpoint of step 2 is in" in notes
+    folder = Path(config().run.out)
+    assert checkpoint.steps(folder / "checkpoints") == [2]
+    mended = go_on(folder, rewards={"fragile": Breaks(99, ValueError())})
+    whole = train(config("grpo", "group", out="whole"), rewards={"fragile": Breaks(99, ValueError())})
+    assert timeless(mended.folder) == timeless(whole.folder)
+
+
+def test_an_outage_stops_the_run_before_anything_is_trained_on_it(config, train):
+    class Outage(Breaks):
+        def score(self, rollouts):
+            self.left -= 1
+            return [
+                rl.Failed("connection refused") if self.left < 0 else rl.Score(1.0 * len(t))
+                for t in rollouts.completions
+            ]
+
+    with pytest.raises(
+        rl.FeedbackError,
+        match=r"more than max_failed = 10%; nothing was trained on them\. judge: connection refused \(8 times\)",
+    ):
+        train(config("grpo"), rewards={"judge": Outage(2, ValueError())})
+    folder = Path(config().run.out)
+    assert len(read_metrics(folder)) == 2
+    assert checkpoint.steps(folder / "checkpoints") == [1, 2]
+
+
+def test_a_full_disk_is_named_and_the_checkpoints_stay(config, train, monkeypatch):
+    real = files.write_bytes
+
+    def full(path, data):
+        if path.name == "tensors.safetensors" and "step-3" in str(path):
+            raise rl.RlaifError("cannot write") from OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(rl.RlaifError, match="cannot write"):
+        train(config())
+    monkeypatch.undo()
+    step, _ = checkpoint.load(Path(config().run.out) / "checkpoints")
+    assert step == 2
+
+
+def test_an_existing_run_is_never_overwritten(config, train):
+    folder = train(config("grpo", "group", "run.steps=1")).folder
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(
+        rl.ConfigError, match=r"already holds a run; go on with `rlaif resume .*`, or choose another with --out"
+    ):
+        train(config())
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_folder_that_cannot_be_made(config, train, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(rl.RlaifError, match=r"cannot write .*file/run \(Not a directory\)"):
+        train(config("grpo", "group", f"run.out={json.dumps(str(tmp_path / 'file' / 'run'))}"))
+
+
+def test_a_nan_in_the_weights_stops_the_run(config):
+    import torch
+
+    policy = FakePolicy()
+    with torch.no_grad():
+        next(policy.module.parameters()).fill_(float("nan"))
+    with pytest.raises(rl.RlaifError):
+        rl.run(config(), policy=policy, prompts=[{"prompt": "one"}, {"prompt": "two"}], progress=False)
