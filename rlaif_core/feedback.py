@@ -81,13 +81,15 @@ class Feedback:
     """What every reward source said about every answer, with the weight and channel under which it counts.
 
     `outcomes` maps a source's name to B outcomes; `token_scores` optionally to [B,T] f32. `channels` defaults to
-    "reward"; other channels are costs ("cost:toxicity"), read by constrained optimisers.
+    "reward"; other channels are costs ("cost:toxicity"), read by constrained optimisers. `contributed` names the
+    sources that the optimiser brought (a KL penalty): they count in the advantages, not in the reported reward.
     """
 
     outcomes: Mapping[str, tuple[Outcome, ...]]
     token_scores: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     channels: Mapping[str, str] = field(default_factory=dict)
+    contributed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         outcomes = {name: tuple(said) for name, said in self.outcomes.items()}
@@ -96,7 +98,7 @@ class Feedback:
         if len({len(said) for said in outcomes.values()}) > 1:
             counts = ", ".join(f"{name}: {len(said)}" for name, said in outcomes.items())
             raise FeedbackError(f"sources disagree on the number of answers ({counts})")
-        for kind in ("weights", "channels", "token_scores"):
+        for kind in ("weights", "channels", "token_scores", "contributed"):
             if unknown := set(getattr(self, kind)) - set(outcomes):
                 raise FeedbackError(f"Feedback.{kind} names {sorted(unknown)}, which gave no outcomes")
         object.__setattr__(self, "outcomes", MappingProxyType(outcomes))
@@ -108,9 +110,11 @@ class Feedback:
             self, "channels", MappingProxyType({name: self.channels.get(name, "reward") for name in outcomes})
         )
 
-    def sources(self, channel: str = "reward") -> tuple[str, ...]:
-        """Names of the sources that count in `channel`."""
-        return tuple(name for name, its in self.channels.items() if its == channel)
+    def sources(self, channel: str = "reward", *, contributed: bool = True) -> tuple[str, ...]:
+        """Names of the sources that count in `channel`, with or without those of the optimiser."""
+        return tuple(
+            name for name, its in self.channels.items() if its == channel and (contributed or name not in self.contributed)
+        )
 
     def take(self, rows: Sequence[int]) -> Feedback:
         """What was said about some of the answers, in the given order."""
@@ -119,6 +123,7 @@ class Feedback:
             token_scores={name: scores[list(rows)] for name, scores in self.token_scores.items()},
             weights=self.weights,
             channels=self.channels,
+            contributed=self.contributed,
         )
 
     def fraction(self, kind: type[Abstain] | type[Failed]) -> float:
@@ -126,7 +131,7 @@ class Feedback:
         every = [outcome for said in self.outcomes.values() for outcome in said]
         return sum(isinstance(outcome, kind) for outcome in every) / max(len(every), 1)
 
-    def totals(self, group: Tensor, channel: str = "reward") -> tuple[Tensor, Tensor]:
+    def totals(self, group: Tensor, channel: str = "reward", *, contributed: bool = True) -> tuple[Tensor, Tensor]:
         """Weighted sum over the sources of `channel`: (values [B] f32, counted [B] bool); 0 where not counted.
 
         An answer that no source scored is left out. Among the others of its group, a source that lacks a score for
@@ -135,9 +140,10 @@ class Feedback:
         """
         import torch
 
-        names = self.sources(channel)
+        names = self.sources(channel, contributed=contributed)
         said = [[self.outcomes[name][row] for name in names] for row in range(len(group))]
-        has = torch.tensor([[isinstance(o, Score) for o in row] for row in said]).reshape(len(group), len(names))
+        has = torch.tensor([[isinstance(o, Score) for o in row] for row in said], dtype=torch.bool)
+        has = has.reshape(len(group), len(names))
         raw = torch.tensor(
             [[o.value if isinstance(o, Score) else 0.0 for o in row] for row in said], dtype=torch.float64
         )

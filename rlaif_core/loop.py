@@ -68,7 +68,7 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
     reported = watch.over("step", lambda: update(loop, experience), experience)
     loop.buffer = loop.buffer[1:]
     loop.step += 1
-    return experience, measure(experience, reported, loop.sources, time.perf_counter() - began)
+    return experience, measure(experience, reported, time.perf_counter() - began)
 
 
 def act(loop: Loop, prompts: Sequence[Prompt]) -> Rollouts:
@@ -99,6 +99,7 @@ def score(loop: Loop, rollouts: Rollouts) -> Feedback:
         token_scores=tokens,
         weights=weights | dict(loop.optimiser.weights()),
         channels={name: source.channel for name, source in loop.sources.items()},
+        contributed=frozenset(name for name, source in loop.sources.items() if source.contributed),
     )
     _refuse_outage(feedback, loop.max_failed)
     return feedback

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from rlaif_core.feedback import Abstain, Failed, Score
 from rlaif_core.types import Experience, Metrics
 
-if TYPE_CHECKING:
-    from rlaif_core.loop import Source
 
-
-def measure(experience: Experience, reported: Metrics, sources: Mapping[str, Source], seconds: float) -> Metrics:
+def measure(experience: Experience, reported: Metrics, seconds: float) -> Metrics:
     """The batch means of one step beside the optimiser's own metrics.
 
-    `reward` and `cost/<channel>` are weighted sums over the configured sources, averaged over the answers that count;
-    what the optimiser contributes (a KL penalty, a learnt reward) shows as `reward/<source>` alone. Seconds are of the
-    wall clock; tokens are those that the policy chose.
+    `reward` and `cost/<channel>` are the weighted sums over the configured sources, averaged over the answers that
+    count; `reward/<source>` is a source's own mean, unweighted, and all there is of what the optimiser contributes
+    (a KL penalty). Seconds are of the wall clock; tokens are those that the policy chose.
     """
     rollouts, feedback = experience.rollouts, experience.feedback
-    assert experience.counted is not None
-    counted = experience.counted.tolist()
-    metrics: dict[str, float] = {}
-    for name, said in feedback.outcomes.items():
-        values = [outcome.value for outcome in said if isinstance(outcome, Score)]
-        if not values:
-            continue
-        mean = sum(values) / len(values)
-        source = sources.get(name)
-        channel = feedback.channels[name]
-        metrics[f"reward/{name}"] = mean
-        if source is None or not source.contributed:
-            kept = [o.value for o, counts in zip(said, counted, strict=True) if counts and isinstance(o, Score)]
-            total = feedback.weights[name] * sum(kept) / max(sum(counted), 1)
-            key = "reward" if channel == "reward" else channel.replace("cost:", "cost/")
-            metrics[key] = metrics.get(key, 0.0) + total
+    metrics: dict[str, float] = {"reward": 0.0}
+    for channel in dict.fromkeys(feedback.channels.values()):
+        if feedback.sources(channel, contributed=False):
+            values, counted = feedback.totals(rollouts.group, channel, contributed=False)
+            name = channel if channel == "reward" else channel.replace("cost:", "cost/")
+            metrics[name] = float(values.sum()) / max(int(counted.sum()), 1)
+    for name in feedback.sources("reward"):
+        values = [outcome.value for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
+        if values:
+            metrics[f"reward/{name}"] = sum(values) / len(values)
     tokens = float(rollouts.mask.sum())
     return Metrics(
         {
-            "reward": 0.0,
             **metrics,
             "length": tokens / len(rollouts),
             "truncated": sum(finish == "length" for finish in rollouts.finish) / len(rollouts),

@@ -198,9 +198,9 @@ def _places(rollouts: Rollouts) -> list[int]:
 
 
 def _rewards(rollouts: Rollouts, feedback: Feedback) -> list[float | None]:
-    if not feedback.sources():
+    if not feedback.sources(contributed=False):
         return [None] * len(rollouts)
-    values, counted = feedback.totals(rollouts.group)
+    values, counted = feedback.totals(rollouts.group, contributed=False)
     return [value if counts else None for value, counts in zip(values.tolist(), counted.tolist(), strict=True)]
 
 

@@ -193,11 +193,23 @@ def _train(this: Run, progress: bool) -> History:
         error = raised
         raise
     finally:
-        record.close()
-        this.plugins.tell("rlaif_run_finished", run=this, error=error)
-        if this.step:
-            write_report(this.folder)
+        with _beside(error):
+            record.close()
+            this.plugins.tell("rlaif_run_finished", run=this, error=error)
+            if this.step:
+                write_report(this.folder)
     return History(this.folder, read_metrics(this.folder))
+
+
+@contextmanager
+def _beside(error: BaseException | None) -> Iterator[None]:
+    """What fails while a run is being wound up must not hide what stopped it."""
+    try:
+        yield
+    except Exception as late:
+        if error is None:
+            raise
+        error.add_note(f"  and while winding up: {type(late).__name__}: {late}")
 
 
 def _step(this: Run, record: Record) -> None:

@@ -26,6 +26,7 @@ def to_state(experience: Experience) -> State:
             "token_scores": dict(feedback.token_scores),
             "weights": dict(feedback.weights),
             "channels": dict(feedback.channels),
+            "contributed": sorted(feedback.contributed),
         },
         "advantages": dict(experience.advantages),
         "returns": dict(experience.returns),
@@ -47,7 +48,7 @@ def from_state(state: State, device: Any) -> Experience:
     prompts = tuple(Prompt(**prompt) for prompt in rollouts["prompts"])
     return Experience(
         rollouts=Rollouts(**{**rollouts, "prompts": prompts}),
-        feedback=Feedback(**{**feedback, "outcomes": said}),
+        feedback=Feedback(**{**feedback, "outcomes": said, "contributed": frozenset(feedback["contributed"])}),
         **{name: placed(state[name]) for name in ("advantages", "returns", "focus", "counted")},
     )
 
