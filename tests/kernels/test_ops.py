@@ -42,6 +42,13 @@ def test_every_implementation_gives_the_same_answer_and_minds_every_option(name:
         torch.testing.assert_close(getattr(rk, name)(*arguments, **options, impl=impl), wanted)
 
 
+@pytest.mark.parametrize("name", ops.__all__)
+def test_the_choice_of_implementation_arrives(name: str) -> None:
+    arguments, options = CALLS[name]()
+    with pytest.raises(rk.ImplementationError, match="has no 'triton' implementation"):
+        getattr(rk, name)(*arguments, **options, impl="triton")
+
+
 @pytest.mark.parametrize("impl", rk.implementations("gae"))
 def test_nan_off_the_mask_stays_there(impl: str) -> None:
     rewards = torch.ones(2, 3).masked_fill(~MASK, math.nan)
