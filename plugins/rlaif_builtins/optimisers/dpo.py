@@ -8,99 +8,80 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_builtins.optimisers.losses import PairLoss, pair_loss
-from rlaif_builtins.optimisers.reference import summed_kl
-from rlaif_builtins.optimisers.update import Schedule, Update
-from rlaif_core.errors import ConfigError, TrainingError
-from rlaif_core.protocols import Critic, NoCritic, Policy, RewardSource, State
+from rlaif_builtins.optimisers.losses import PairLoss, kl_estimate, pair_loss
+from rlaif_builtins.optimisers.parts import reference_logprobs
+from rlaif_builtins.optimisers.update import Adam, Update, insist
+from rlaif_core.errors import TrainingError
+from rlaif_core.protocols import Optimiser, Policy, State
 from rlaif_core.types import Experience
 
 Pairs = Literal["best_worst", "all"]
 
 
-class Dpo:
+class Dpo(Optimiser):
     """Learn from pairs: recorded ones through the action `replay`, or the policy's own answers, scored and sampled.
 
-    beta: how fast the implied reward grows with the log-ratio. loss: "sigmoid" (DPO) or "ipo"; both sum log-probs.
-    smoothing: probability that a label is wrong (conservative DPO). pairs: "best_worst" of each group, or "all" that
-    differ in score. A group of ties gives no pair.
+    beta: how fast the implied reward grows with the log-ratio. loss: "sigmoid" (DPO) or "ipo". smoothing: probability
+    that a label is wrong (conservative DPO). per_token: take the mean of an answer's log-ratios in place of their sum,
+    as IPO's authors did. pairs: "best_worst" of each group, or "all" that differ in score; a group of ties gives none.
     """
-
-    channels = frozenset({"reward"})
-    needs = frozenset({"pairs"})
-    gives: frozenset[str] = frozenset()
 
     def __init__(
         self,
-        lr: float = 1e-6,
         beta: float = 0.1,
         loss: PairLoss = "sigmoid",
         smoothing: float = 0.0,
+        per_token: bool = False,
         pairs: Pairs = "best_worst",
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        clip: float = 1.0,
-        warmup: int = 0,
-        schedule: Schedule = "constant",
-        microbatch: int | None = None,
+        adam: Adam = Adam(lr=1e-6),
     ) -> None:
-        if not beta > 0 or not 0 <= smoothing < 0.5:
-            raise ConfigError("optimiser 'dpo': beta must be above 0 and smoothing in [0, 0.5)")
-        self.beta, self.loss, self.smoothing, self.pairs = beta, loss, smoothing, pairs
-        self.microbatch = microbatch
-        self._update = Update(
-            lr=lr, weight_decay=weight_decay, betas=betas, clip=clip, warmup=warmup, schedule=schedule
+        insist(
+            "optimiser 'dpo'",
+            (beta > 0, f"beta is {beta}, but must be above 0"),
+            (0 <= smoothing < 0.5, f"smoothing is {smoothing}, but must be in [0, 0.5)"),
+            (smoothing == 0 or loss == "sigmoid", "smoothing belongs to loss 'sigmoid'; ipo has none"),
         )
+        self.beta, self.loss, self.smoothing, self.per_token, self.pairs = beta, loss, smoothing, per_token, pairs
+        self._update = Update(adam)
 
     def prepare(self, policy: Policy, steps: int) -> None:
         policy.keep_reference()
         self._update.prepare(policy, steps)
 
-    def sources(self) -> Mapping[str, RewardSource]:
-        return {}
-
-    def weights(self) -> Mapping[str, float]:
-        return {}
-
-    def critic(self) -> Critic:
-        return NoCritic()
-
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
-        rate = self._update.begin()
-        pairs = pairs_of(experience, self.pairs)
-        if not pairs:
-            if max(torch.bincount(experience.rollouts.group)) < 2:
-                raise TrainingError("DPO needs two answers to a prompt at least: raise [prompts] group, or replay pairs")
-            return {"pairs": 0.0, "lr": rate}
-        total = len(pairs)
-        # A micro-batch is made of whole pairs, chosen answers first, so that each pair's margin has one forward.
-        size = max((self.microbatch or 2 * total) // 2, 1)
-        chosen_first = [pairs[start : start + size] for start in range(0, total, size)]
-        order = [row for part in chosen_first for side in (0, 1) for row in (pair[side] for pair in part)]
-        paired = experience.take(order)
-        reference = policy.reference_logprobs(paired.rollouts)
-        self._update.microbatch = 2 * size
+        with self._update.step() as rate:
+            pairs = pairs_of(experience, self.pairs)
+            measured = self._learn(policy, experience, pairs) if pairs else {}
+            return {**measured, "pairs": float(len(pairs)), "lr": rate}
 
-        def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor | float]]:
+    def _learn(self, policy: Policy, experience: Experience, pairs: list[tuple[int, int]]) -> dict[str, float]:
+        # A micro-batch is made of whole pairs, chosen answers first, so that each pair's margin has one forward.
+        total = len(pairs)
+        size = max((self._update.adam.microbatch or 2 * total) // 2, 1)
+        parts = [pairs[start : start + size] for start in range(0, total, size)]
+        paired = experience.take([row for part in parts for side in zip(*part, strict=True) for row in side])
+        reference = reference_logprobs(policy, paired.rollouts, 2 * size)
+        lengths = paired.rollouts.mask.sum(1)
+
+        def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
             forward = policy.forward(part.rollouts, entropy=True)
             assert forward.entropy is not None
-            log_ratio = (forward.logp - reference[rows]).sum(1)
-            chosen, rejected = log_ratio.chunk(2)
+            ratio = (forward.logp - reference[rows]).sum(1)
+            chosen, rejected = (ratio / lengths[rows] if self.per_token else ratio).chunk(2)
             losses = pair_loss(chosen - rejected, self.beta, self.smoothing, self.loss)
             with torch.no_grad():
-                logp = forward.logp.sum(1).chunk(2)
-                tokens = paired.rollouts.mask.sum()
+                liked, disliked = forward.logp.sum(1).chunk(2)
                 metrics = {
                     "margin": self.beta * (chosen - rejected).sum() / total,
                     "accuracy": (chosen > rejected).float().sum() / total,
-                    "logp/chosen": logp[0].sum() / total,
-                    "logp/rejected": logp[1].sum() / total,
-                    "entropy": forward.entropy.sum() / tokens,
-                    "kl": torch.tensor(summed_kl(forward.logp, reference[rows], part.rollouts.mask)) * len(chosen) / total,
+                    "logp/chosen": liked.sum() / total,
+                    "logp/rejected": disliked.sum() / total,
+                    "entropy": forward.entropy.sum() / lengths.sum(),
+                    "kl": kl_estimate(forward.logp, reference[rows], "k3").sum() / len(lengths),
                 }
             return losses.sum() / total, metrics
 
-        return {**self._update.apply(policy, paired, loss_of), "pairs": float(total), "lr": rate}
+        return self._update.apply(policy, paired, loss_of, microbatch=2 * size)
 
     def state_dict(self) -> State:
         return self._update.state_dict()
@@ -110,19 +91,24 @@ class Dpo:
 
 
 def pairs_of(experience: Experience, kind: Pairs) -> list[tuple[int, int]]:
-    """(row of the better, row of the worse) within each group, by the total score of channel "reward"."""
-    totals, counted = experience.feedback.totals(experience.rollouts.group)
-    members: dict[int, list[int]] = {}
+    """(row of the better, row of the worse) within each group, by the total score of channel "reward".
+
+    Answers that do not count, or of which the policy chose no token, are in no pair. Raises `TrainingError` where no
+    group has two answers to begin with.
+    """
+    scores = experience.feedback.totals(experience.rollouts.group)[0].tolist()
+    groups: dict[int, list[int]] = {}
     for row, label in enumerate(experience.rollouts.group.tolist()):
-        if counted[row]:
-            members.setdefault(label, []).append(row)
-    scores = totals.tolist()
+        groups.setdefault(label, []).append(row)
+    if max(map(len, groups.values())) < 2:
+        raise TrainingError("DPO needs two answers to a prompt at least: raise [prompts] group, or replay pairs")
+    counted = experience.mask.any(1).tolist()
     pairs = []
-    for rows in members.values():
-        ranked = sorted(rows, key=lambda row: -scores[row])
-        if kind == "best_worst":
-            candidates = [(ranked[0], ranked[-1])]
-        else:
+    for rows in groups.values():
+        ranked = sorted((row for row in rows if counted[row]), key=lambda row: -scores[row])
+        if kind == "all":
             candidates = [(a, b) for place, a in enumerate(ranked) for b in ranked[place + 1 :]]
+        else:
+            candidates = list(zip(ranked[:1], ranked[-1:], strict=True))
         pairs += [(a, b) for a, b in candidates if scores[a] > scores[b]]
     return pairs

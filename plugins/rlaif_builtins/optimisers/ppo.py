@@ -7,16 +7,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from rlaif_builtins.optimisers.losses import Aggregation, clipped_gain, clipped_value_loss, weights
+from rlaif_builtins.optimisers.losses import (
+    Aggregation,
+    clipped_gain,
+    clipped_value_loss,
+    drift,
+    length_fits,
+    steered,
+    weights,
+)
+from rlaif_builtins.optimisers.parts import averaged, without_gradients
 from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
-from rlaif_builtins.optimisers.update import Schedule, Update
-from rlaif_core.errors import ConfigError
-from rlaif_core.protocols import Critic, Forward, Policy, RewardSource, State
+from rlaif_builtins.optimisers.update import Adam, Update, insist
+from rlaif_core.protocols import Critic, Optimiser, Policy, RewardSource, State
 from rlaif_core.types import Experience, Rollouts
 
 
 class ValueHead(nn.Module):
-    """A linear reading of the trunk's last hidden state; it starts at 0, so that the first advantages are the returns."""
+    """A linear reading of the trunk's last hidden state; it starts at 0: the first advantages are the returns."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -24,54 +32,52 @@ class ValueHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden.float() @ self.weight + self.bias
+        return hidden.to(self.weight.dtype) @ self.weight + self.bias
 
 
 class HeadCritic(Critic):
-    """What the value head says about rollouts, without gradients; the last pass is remembered for the step's own use."""
+    """What the value head says of rollouts; the last answer is remembered, for the step that follows the credit."""
 
     gives = frozenset({"values"})
 
-    def __init__(self, policy: Policy, head: ValueHead) -> None:
-        self._policy, self._head = policy, head
-        self._seen: tuple[Rollouts, int, Forward] | None = None
+    def __init__(self, policy: Policy, head: ValueHead, microbatch: int | None) -> None:
+        self._policy, self._head, self._microbatch = policy, head, microbatch
+        self._seen: tuple[Rollouts, int, tuple[Tensor, ...]] | None = None
 
-    def look(self, rollouts: Rollouts) -> Forward:
-        """Log-probs and hidden states under the current weights."""
+    def look(self, rollouts: Rollouts) -> tuple[Tensor, ...]:
+        """(log-probs [B,T], values [B,T], values after the last token [B]) under the current weights."""
         if self._seen is None or self._seen[0] is not rollouts or self._seen[1] != self._policy.version:
-            with torch.no_grad():
-                forward = self._policy.forward(rollouts, hidden=True)
-            self._seen = (rollouts, self._policy.version, forward)
+            said = without_gradients(self._read, rollouts, self._microbatch)
+            self._seen = (rollouts, self._policy.version, said)
         return self._seen[2]
 
+    def _read(self, rollouts: Rollouts) -> tuple[Tensor, ...]:
+        forward = self._policy.forward(rollouts, hidden=True)
+        assert forward.hidden is not None
+        assert forward.last is not None
+        return forward.logp, self._head(forward.hidden).where(rollouts.mask, 0.0), self._head(forward.last)
+
     def values(self, rollouts: Rollouts) -> Tensor:
-        hidden = self.look(rollouts).hidden
-        assert hidden is not None
-        with torch.no_grad():
-            return self._head(hidden).where(rollouts.mask, torch.zeros((), device=hidden.device))  # type: ignore[no-any-return]
+        return self.look(rollouts)[1]
 
     def values_after(self, rollouts: Rollouts) -> Tensor:
-        last = self.look(rollouts).last
-        assert last is not None
-        with torch.no_grad():
-            return self._head(last)  # type: ignore[no-any-return]
+        return self.look(rollouts)[2]
 
 
-class Ppo:
+class Ppo(Optimiser):
     """Clipped policy gradient and clipped value loss over several epochs of mini-batches; credit `gae`.
 
     kl: weight of the KL to the reference, subtracted from the reward per token. kl_target: nats per answer that an
-    adaptive controller steers the KL to (Ziegler et al. 2019, arXiv:1909.08593, eq. 2); none: the weight stays.
-    value: weight of the value loss. low, high: clip range of the ratio; value_clip: of the value's move.
+    adaptive controller steers the KL to over about kl_horizon answers (Ziegler et al. 2019, arXiv:1909.08593, eq. 2);
+    none: the weight stays. epochs: passes over each batch, each over minibatches of whole groups. low, high: clip range
+    of the ratio; value_clip: of the value's move. value: weight of the value loss; entropy: of an entropy bonus.
+    aggregation: how tokens are weighed (`losses.weights`); "constant" divides by `length`.
     """
 
-    channels = frozenset({"reward"})
-    needs: frozenset[str] = frozenset()
     gives = frozenset({"values"})
 
     def __init__(
         self,
-        lr: float = 3e-6,
         kl: float = 0.05,
         kl_target: float | None = None,
         kl_horizon: int = 10_000,
@@ -83,34 +89,32 @@ class Ppo:
         value_clip: float | None = 0.2,
         entropy: float = 0.0,
         aggregation: Aggregation = "token_mean",
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        clip: float = 1.0,
-        warmup: int = 0,
-        schedule: Schedule = "constant",
-        microbatch: int | None = None,
+        length: int | None = None,
+        adam: Adam = Adam(lr=3e-6),
     ) -> None:
-        if epochs < 1 or minibatches < 1 or not 0 < low < 1 or not high > 0:
-            raise ConfigError("optimiser 'ppo': epochs and minibatches must be at least 1, low in (0, 1) and high above 0")
+        insist(
+            "optimiser 'ppo'",
+            (kl >= 0, f"kl is {kl}, but must be at least 0"),
+            (kl_target is None or (kl_target > 0 and kl > 0), "kl_target needs a kl above 0 to start from"),
+            (kl_horizon >= 1, f"kl_horizon is {kl_horizon}, but must be at least 1"),
+            (epochs >= 1, f"epochs is {epochs}, but must be at least 1"),
+            (minibatches >= 1, f"minibatches is {minibatches}, but must be at least 1"),
+            (0 < low < 1 and high > 0, f"low is {low} and high {high}, but low must be in (0, 1) and high above 0"),
+            (value_clip is None or value_clip > 0, f"value_clip is {value_clip}, but must be above 0"),
+            length_fits(aggregation, length),
+        )
         self.kl, self.kl_target, self.kl_horizon = kl, kl_target, kl_horizon
         self.epochs, self.minibatches, self.low, self.high = epochs, minibatches, low, high
-        self.value, self.value_clip, self.entropy, self.aggregation = value, value_clip, entropy, aggregation
-        self._update = Update(
-            lr=lr,
-            weight_decay=weight_decay,
-            betas=betas,
-            clip=clip,
-            warmup=warmup,
-            schedule=schedule,
-            microbatch=microbatch,
-        )
+        self.value, self.value_clip, self.entropy = value, value_clip, entropy
+        self.aggregation, self.length = aggregation, length
+        self._update = Update(adam)
 
     def prepare(self, policy: Policy, steps: int) -> None:
         policy.keep_reference()
-        device = next(policy.module.parameters()).device
+        device, size = next(policy.module.parameters()).device, self._update.adam.microbatch
         self._head = ValueHead(policy.hidden_size).to(device)
-        self._critic = HeadCritic(policy, self._head)
-        self._penalty = KlPenalty(policy)
+        self._critic = HeadCritic(policy, self._head, size)
+        self._penalty = KlPenalty(policy, size)
         self._update.prepare(policy, steps, self._head.parameters())
 
     def sources(self) -> Mapping[str, RewardSource]:
@@ -123,53 +127,40 @@ class Ppo:
         return self._critic
 
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
-        rate = self._update.begin()
-        fresh = experience.rollouts.policy_version == policy.version
-        values = self._critic.values(experience.rollouts)
-        old = self._critic.look(experience.rollouts).logp if fresh else experience.rollouts.logp
-        parts = experience.split(self.minibatches)
-        order = [self._rows(experience, part) for part in parts]
-        totals: dict[str, float] = {}
-        for _ in range(self.epochs):
-            for part, rows in zip(parts, order, strict=True):
-                for name, value in self._minibatch(policy, part, old[rows], values[rows]).items():
-                    totals[name] = totals.get(name, 0.0) + value / (self.epochs * len(parts))
-        measured = measured_kl(experience)
-        used = self.kl
-        self._steer(measured["kl"], len(experience.rollouts))
-        return {**totals, **measured, "kl_weight": used, "lr": rate}
+        rollouts = experience.rollouts
+        logp, values, _ = self._critic.look(rollouts)
+        old = logp if rollouts.policy_version == policy.version else rollouts.logp
+        # A minibatch of which nothing counts teaches nothing; a batch of such is refused by its weights.
+        batches = [batch for batch in experience.split(self.minibatches) if bool(batch.mask.any())] or [experience]
+        measured = []
+        with self._update.step() as rate:
+            for _ in range(self.epochs):
+                for batch in batches:
+                    rows = torch.isin(rollouts.group, batch.rollouts.group)
+                    measured.append(self._learn(policy, batch, old[rows], values[rows]))
+            metrics = {**averaged(measured), **measured_kl(experience), "kl_weight": self.kl, "lr": rate}
+            if self.kl_target is not None:
+                self.kl = steered(self.kl, metrics["kl"], self.kl_target, len(rollouts) / self.kl_horizon)
+            return metrics
 
-    def _rows(self, experience: Experience, part: Experience) -> list[int]:
-        labels = set(part.rollouts.group.tolist())
-        return [row for row, label in enumerate(experience.rollouts.group.tolist()) if label in labels]
+    def _learn(self, policy: Policy, batch: Experience, old: Tensor, values: Tensor) -> dict[str, float]:
+        weight = weights(batch.mask, self.aggregation, self.length)
+        share = weights(batch.mask, "token_mean")
 
-    def _minibatch(self, policy: Policy, batch: Experience, old: Tensor, values: Tensor) -> dict[str, float]:
-        weight, even = weights(batch.mask, self.aggregation), weights(batch.mask, "token_mean")
-        returns = batch.returns["reward"]
-
-        def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor | float]]:
+        def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
             forward = policy.forward(part.rollouts, entropy=True, hidden=True)
-            assert forward.entropy is not None and forward.hidden is not None
-            gain, clipped = clipped_gain(forward.logp, old[rows], part.advantages["reward"], self.low, self.high)
-            error = clipped_value_loss(self._head(forward.hidden), values[rows], returns[rows], self.value_clip)
-            loss = -(weight[rows] * (gain + self.entropy * forward.entropy)).sum()
-            loss = loss + self.value * (even[rows] * error).sum()
-            with torch.no_grad():
-                drift = forward.logp - old[rows]
-                shares = {
-                    "clip_fraction": clipped.float(),
-                    "approx_kl": drift.exp() - 1 - drift,
-                    "entropy": forward.entropy,
-                    "value_loss": error,
-                }
-                return loss, {name: (even[rows] * value).sum() for name, value in shares.items()}
+            logp, entropy, hidden = forward.logp, forward.entropy, forward.hidden
+            assert entropy is not None
+            assert hidden is not None
+            gain, clipped = clipped_gain(logp, old[rows], part.advantages["reward"], self.low, self.high)
+            said, target = self._head(hidden), part.returns["reward"]
+            error = (share[rows] * clipped_value_loss(said, values[rows], target, self.value_clip)).sum()
+            if self.entropy:
+                gain = gain + self.entropy * entropy
+            loss = self.value * error - (weight[rows] * gain).sum()
+            return loss, {**drift(share[rows], logp, old[rows], clipped, entropy), "value_loss": error.detach()}
 
         return self._update.apply(policy, batch, loss_of)
-
-    def _steer(self, kl: float, answers: int) -> None:
-        if self.kl_target is not None:
-            error = min(max(kl / self.kl_target - 1, -0.2), 0.2)
-            self.kl *= 1 + error * answers / self.kl_horizon
 
     def state_dict(self) -> State:
         return {"update": self._update.state_dict(), "kl": self.kl, "head": dict(self._head.state_dict())}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from rlaif_builtins.optimisers.losses import kl_estimate
+from rlaif_builtins.optimisers.parts import reference_logprobs
 from rlaif_core.feedback import Score, Scored
 from rlaif_core.protocols import Policy
 from rlaif_core.types import Experience, Rollouts
@@ -14,16 +14,16 @@ NAME = "kl"
 
 
 class KlPenalty:
-    """Scores each token with log p_reference - log p_policy, in nats: the optimiser's KL weight turns it into a penalty.
+    """Scores each token with log p_reference - log p_policy, in nats; the optimiser's KL weight makes it a penalty.
 
     As a reward source it is explained in the ledger like any other, and every credit assignment treats it rightly.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, policy: Policy, microbatch: int | None) -> None:
+        self._policy, self._microbatch = policy, microbatch
 
     def score(self, rollouts: Rollouts) -> Scored:
-        tokens = self._policy.reference_logprobs(rollouts) - rollouts.logp
+        tokens = reference_logprobs(self._policy, rollouts, self._microbatch) - rollouts.logp
         said = [Score(value, f"{-value:.2f} nats above the reference") for value in tokens.sum(1).tolist()]
         return Scored(outcomes=said, tokens=tokens)
 
@@ -33,11 +33,4 @@ def measured_kl(experience: Experience) -> dict[str, float]:
     tokens = experience.feedback.token_scores.get(NAME)
     if tokens is None:
         return {}
-    zero = torch.zeros_like(tokens)
-    return {"kl": summed_kl(zero, tokens, experience.rollouts.mask)}
-
-
-def summed_kl(logp: Tensor, reference: Tensor, mask: Tensor) -> float:
-    """Mean over answers of KL(policy || reference) in nats, by the k3 estimate."""
-    estimate = kl_estimate(logp.detach(), reference, "k3").where(mask, torch.zeros_like(reference))
-    return float(estimate.sum(1).mean())
+    return {"kl": float(kl_estimate(torch.zeros_like(tokens), tokens, "k3").sum(1).mean())}

@@ -6,48 +6,75 @@ A loss or gradient that is not finite raises before anything is applied, so the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rlaif_builtins.optimisers.parts import slices, taken
 from rlaif_core.errors import ConfigError, TrainingError
+from rlaif_core.options import OptionGroup
 from rlaif_core.protocols import Policy, State
 from rlaif_core.types import Experience
 
 Schedule = Literal["constant", "linear", "cosine"]
-LossOf = Callable[[Experience, slice], tuple[Tensor, Mapping[str, Tensor | float]]]
+LossOf = Callable[[Experience, slice], tuple[Tensor, Mapping[str, Tensor]]]
 """From some rows of a batch, and which rows they are, to their share of the loss and of the metrics."""
-PROBES = 10  # updates in a row without any movement of the weights after which training is pointless
+PROBES = 10
+"""Updates in a row that leave nearly every weight where it was, after which training is pointless."""
+MOVED = 0.01
+"""The share of the weights with a gradient that must move. AdamW moves each by about lr, if its dtype can hold that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(OptionGroup):
+    """How the weights move: AdamW (arXiv:1711.05101), with a warm-up and a schedule over the run's steps.
+
+    lr: the highest; warmup: steps of linear increase up to it; schedule: what follows, falling to 0 as the run ends
+    unless constant. clip: largest norm of the gradient (0: none). microbatch: answers in one forward and backward; it
+    changes memory, never the gradient.
+    """
+
+    lr: float
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    warmup: int = 0
+    schedule: Schedule = "constant"
+    microbatch: int | None = None
+
+    def __post_init__(self) -> None:
+        insist(
+            "optimiser",
+            (0 <= self.lr < math.inf, f"lr is {self.lr}, but must be a finite number of at least 0"),
+            (self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must be at least 0"),
+            (all(0 <= beta < 1 for beta in self.betas), f"betas are {self.betas}, but must be in [0, 1)"),
+            (self.clip >= 0, f"clip is {self.clip}, but must be at least 0"),
+            (self.warmup >= 0, f"warmup is {self.warmup}, but must be at least 0"),
+            (
+                self.microbatch is None or self.microbatch >= 1,
+                f"microbatch is {self.microbatch}, but must be at least 1",
+            ),
+        )
+
+
+def insist(owner: str, *checks: tuple[bool, str]) -> None:
+    """Raise `ConfigError` with the text of the first check that does not hold."""
+    for holds, text in checks:
+        if not holds:
+            raise ConfigError(f"{owner}: {text}")
 
 
 class Update:
-    """AdamW with a warm-up and a schedule over the run's steps.
+    """The torch optimiser behind a loss: micro-batches, checks, clipping, the learning rate of each step."""
 
-    lr at the top; warmup: steps of linear increase; schedule: what follows, down to 0 at the last step unless constant.
-    clip: largest norm of the gradient (0: no clipping). microbatch: answers in one forward and backward; it changes
-    memory, never the gradient.
-    """
-
-    def __init__(
-        self,
-        *,
-        lr: float,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        clip: float = 1.0,
-        warmup: int = 0,
-        schedule: Schedule = "constant",
-        microbatch: int | None = None,
-    ) -> None:
-        if not lr >= 0 or not math.isfinite(lr):
-            raise ConfigError(f"optimiser: lr is {lr}, but must be a finite number of at least 0")
-        if microbatch is not None and microbatch < 1:
-            raise ConfigError(f"optimiser: microbatch is {microbatch}, but must be at least 1")
-        self.lr, self.clip, self.warmup, self.schedule, self.microbatch = lr, clip, warmup, schedule, microbatch
-        self._adam = {"weight_decay": weight_decay, "betas": betas}
-        self._begun, self._still = 0, 0
+    def __init__(self, adam: Adam) -> None:
+        self.adam = adam
+        self._done = 0
+        self._still = 0  # updates in a row that moved next to nothing; -1 once the weights have been seen to move
 
     def prepare(self, policy: Policy, steps: int, extra: Iterable[torch.nn.Parameter] = ()) -> None:
         """Take the policy's trainable parameters, and `extra` ones (a value head)."""
@@ -56,87 +83,115 @@ class Update:
             raise TrainingError("the policy has no trainable parameter: everything is frozen, so no step can change it")
         self._steps = steps
         self._parameters = [*self._named.values(), *extra]
-        self._torch = torch.optim.AdamW(self._parameters, lr=self.lr, fused=_can_fuse(self._parameters), **self._adam)  # type: ignore[arg-type]
+        self._torch = torch.optim.AdamW(
+            self._parameters,
+            lr=self.adam.lr,
+            betas=self.adam.betas,
+            weight_decay=self.adam.weight_decay,
+            fused=all(p.device.type in ("cpu", "cuda") for p in self._parameters),
+        )
 
-    def begin(self) -> float:
-        """A run step begins: set its learning rate and return it."""
-        self._begun += 1
-        rate = self.lr * self._factor(self._begun)
+    @contextmanager
+    def step(self) -> Iterator[float]:
+        """A step of the run at its own learning rate, which is handed out; a step that raises does not count."""
+        rate = self.adam.lr * self._factor(self._done + 1)
         for group in self._torch.param_groups:
             group["lr"] = rate
-        return rate
+        yield rate
+        self._done += 1
 
     def _factor(self, step: int) -> float:
-        if step <= self.warmup:
-            return step / self.warmup
-        if self.schedule == "constant":
+        if step <= self.adam.warmup:
+            return step / self.adam.warmup
+        if self.adam.schedule == "constant":
             return 1.0
-        done = min((step - 1 - self.warmup) / max(self._steps - self.warmup, 1), 1.0)
-        return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        done = min((step - 1 - self.adam.warmup) / max(self._steps - self.adam.warmup, 1), 1.0)
+        return 1 - done if self.adam.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
-    def apply(self, policy: Policy, experience: Experience, loss_of: LossOf) -> dict[str, float]:
-        """Sum `loss_of` over micro-batches, back-propagate and step; metrics are summed too."""
-        self._torch.zero_grad(set_to_none=True)
-        totals: dict[str, float] = {"loss": 0.0}
-        for rows in _parts(len(experience.rollouts), self.microbatch):
-            whole = rows.stop - rows.start == len(experience.rollouts)
-            loss, metrics = loss_of(experience if whole else experience.take(range(rows.start, rows.stop)), rows)
-            if not bool(torch.isfinite(loss)):
-                raise TrainingError(f"the loss is {loss.item()}; the weights are left as they were before this step")
-            loss.backward()  # type: ignore[no-untyped-call]
-            totals["loss"] += loss.item()
-            for name, value in metrics.items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-        totals["grad_norm"] = self._step(policy, experience.focus)
-        return totals
+    def apply(
+        self, policy: Policy, experience: Experience, loss_of: LossOf, microbatch: int | None = None
+    ) -> dict[str, float]:
+        """Sum `loss_of` over micro-batches, back-propagate and move the weights; metrics are summed too.
 
-    def _step(self, policy: Policy, focus: Mapping[str, float]) -> float:
-        if all(p.grad is None for p in self._named.values()):
-            raise TrainingError("no parameter of the policy got a gradient: the loss does not depend on it")
-        if focus:
-            self._focus(focus)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.clip or math.inf)
-        if not bool(torch.isfinite(norm)):
+        `grad_norm` is the norm before clipping. The weights are only touched once all is known to be finite.
+        """
+        totals: dict[str, Tensor] = {}
+        try:
+            for rows in slices(len(experience.rollouts), microbatch or self.adam.microbatch):
+                loss, metrics = loss_of(taken(experience, rows), rows)
+                if not loss.requires_grad:
+                    raise TrainingError("the loss does not depend on the policy's trainable parameters")
+                loss.backward()  # type: ignore[no-untyped-call]
+                for name, value in {"loss": loss.detach(), **metrics}.items():
+                    totals[name] = totals[name] + value if name in totals else value
+            measured = {name: _finite(name, float(total)) for name, total in totals.items()}
+            return measured | {"grad_norm": self._move(policy, experience.focus)}
+        finally:
             self._torch.zero_grad(set_to_none=True)
-            raise TrainingError(f"the gradient's norm is {norm.item()}; the weights are left as they were before this step")
-        probe = self._probe() if self._still < PROBES and norm > 0 and self._torch.param_groups[0]["lr"] > 0 else None
-        before = probe.detach().clone() if probe is not None else None
+
+    def _move(self, policy: Policy, focus: Mapping[str, float]) -> float:
+        held = self._focused(focus) if focus else []
+        if all(p.grad is None for p in self._named.values()):
+            raise TrainingError("the loss does not depend on the policy's trainable parameters: none got a gradient")
+        clipped = torch.nn.utils.clip_grad_norm_(self._parameters, self.adam.clip or math.inf)
+        norm = _finite("gradient's norm", float(clipped))
+        watched = self._still >= 0 and self._done >= self.adam.warmup and self._torch.param_groups[0]["lr"] * norm > 0
+        probe = self._steepest() if watched else None
         self._torch.step()
         policy.version += 1
-        if probe is not None and before is not None:
-            self._still = self._still + 1 if torch.equal(before, probe) else -1
-            if self._still >= PROBES:
-                raise TrainingError(
-                    f"{PROBES} updates did not move the weights: lr = {self.lr} is lost in rounding to {probe.dtype}; "
-                    "raise lr or train in float32"
-                )
-            if self._still < 0:
-                self._still = PROBES  # they move: no need to look again
-        return norm.item()
+        with torch.no_grad():
+            for parameter, start, scale in held:
+                parameter.lerp_(start, 1 - scale)
+        if probe is not None:
+            self._watch(*probe)
+        return norm
 
-    def _probe(self) -> Tensor:
-        """The parameter with the largest gradient: the one that ought to move."""
-        return max((p for p in self._named.values() if p.grad is not None), key=lambda p: float(p.grad.abs().max()))  # type: ignore[union-attr]
+    def _steepest(self) -> tuple[torch.nn.Parameter, Tensor]:
+        """The parameter that ought to move most, and a copy of it."""
+        slopes = [(float(p.grad.abs().max()), name) for name, p in self._named.items() if p.grad is not None]
+        parameter = self._named[max(slopes)[1]]
+        return parameter, parameter.detach().clone()
 
-    def _focus(self, focus: Mapping[str, float]) -> None:
-        """Scale the gradients of the named modules; the others stand still."""
+    def _watch(self, probe: torch.nn.Parameter, before: Tensor) -> None:
+        """Count the updates that are lost in rounding, until one is not."""
+        assert probe.grad is not None
+        share = float((probe != before)[probe.grad != 0].float().mean())
+        self._still = self._still + 1 if share < MOVED else -1
+        if self._still == PROBES:
+            raise TrainingError(
+                f"the last {PROBES} updates left {1 - share:.1%} of the weights where they were: lr = {self.adam.lr} "
+                f"is lost in rounding to {str(probe.dtype).removeprefix('torch.')}; raise lr, or train in float32"
+            )
+
+    def _focused(self, focus: Mapping[str, float]) -> list[tuple[torch.nn.Parameter, Tensor, float]]:
+        """Leave out all parameters but those of the named modules (of nested ones, the innermost counts).
+
+        AdamW's moves do not grow with the gradient, so it is the move that is scaled, afterwards: (parameter, its value
+        before, scale) of each that calls for it.
+        """
+        within = {name: [module for module in focus if f"{name}.".startswith(f"{module}.")] for name in self._named}
+        if idle := sorted(set(focus) - {module for modules in within.values() for module in modules}):
+            raise TrainingError(
+                f"the credit's focus names {idle[0]!r}, but no trainable parameter lies in such a module"
+            )
+        held = []
         for name, parameter in self._named.items():
-            scales = [(len(module), scale) for module, scale in focus.items() if name.startswith(module)]
-            if parameter.grad is not None:
-                parameter.grad.mul_(max(scales)[1] if scales else 0.0)
+            scale = focus[max(within[name], key=len)] if within[name] else 0.0
+            if scale == 0:
+                parameter.grad = None
+            elif scale != 1:
+                held.append((parameter, parameter.detach().clone(), scale))
+        return held
 
     def state_dict(self) -> State:
-        return {"torch": self._torch.state_dict(), "begun": self._begun, "still": self._still}
+        return {"torch": self._torch.state_dict(), "done": self._done, "still": self._still}
 
     def load_state_dict(self, state: State) -> None:
         self._torch.load_state_dict(state["torch"])
-        self._begun, self._still = state["begun"], state["still"]
+        self._done, self._still = state["done"], state["still"]
 
 
-def _parts(rows: int, size: int | None) -> list[slice]:
-    size = size or rows
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
-
-def _can_fuse(parameters: list[Any]) -> bool:
-    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+def _finite(what: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise TrainingError(f"the {what} is {value}; the weights are left as they were before this update")
+    return value

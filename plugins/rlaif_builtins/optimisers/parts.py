@@ -1,0 +1,45 @@
+"""Cutting a batch into micro-batches: what is learnt or measured over the parts is that of the whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from rlaif_core.protocols import Policy
+from rlaif_core.types import Experience, Rollouts
+
+Batch = TypeVar("Batch", Experience, Rollouts)
+
+
+def slices(rows: int, size: int | None) -> list[slice]:
+    """The rows in order, at most `size` at a time (None: all)."""
+    size = size or rows
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def taken(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch; the batch itself where that is all of them."""
+    every = range(len(batch if isinstance(batch, Rollouts) else batch.rollouts))
+    return batch if every == every[rows] else batch.take(every[rows])
+
+
+def without_gradients(
+    of: Callable[[Rollouts], tuple[Tensor, ...]], rollouts: Rollouts, size: int | None
+) -> tuple[Tensor, ...]:
+    """What `of` says of all rollouts, row by row, when asked about at most `size` at a time."""
+    with torch.no_grad():
+        said = [of(taken(rollouts, rows)) for rows in slices(len(rollouts), size)]
+    return tuple(torch.cat(each) for each in zip(*said, strict=True))
+
+
+def reference_logprobs(policy: Policy, rollouts: Rollouts, size: int | None) -> Tensor:
+    """[B,T] f32 log-probs of the policy as training found it, computed `size` answers at a time."""
+    return without_gradients(lambda part: (policy.reference_logprobs(part),), rollouts, size)[0]
+
+
+def averaged(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over several updates."""
+    return {name: sum(each[name] for each in measured) / len(measured) for name in measured[0]}
