@@ -134,13 +134,16 @@ class Feedback:
     def totals(self, group: Tensor, channel: str = "reward", *, contributed: bool = True) -> tuple[Tensor, Tensor]:
         """Weighted sum over the sources of `channel`: (values [B] f32, counted [B] bool); 0 where not counted.
 
-        An answer that no source scored is left out. Among the others of its group, a source that lacks a score for
-        any is left out for the whole group, so that siblings are compared on the same terms; a group in which no
-        source is left is left out altogether.
+        An answer that no configured source scored is left out: what the optimiser contributes (a KL penalty) adds to
+        an opinion and is none by itself, unless nothing else was asked. Among the others of its group, a source that
+        lacks a score for any is left out for the whole group, so that siblings are compared on the same terms; a group
+        in which no source is left is left out altogether.
         """
         import torch
 
         names = self.sources(channel, contributed=contributed)
+        own = torch.tensor([name not in self.contributed for name in names], dtype=torch.bool)
+        opinion = own | ~own.any()
         said = [[self.outcomes[name][row] for name in names] for row in range(len(group))]
         has = torch.tensor([[isinstance(o, Score) for o in row] for row in said], dtype=torch.bool)
         has = has.reshape(len(group), len(names))
@@ -149,13 +152,13 @@ class Feedback:
         )
         weights = torch.tensor([self.weights[name] for name in names], dtype=torch.float64)
         weighted = raw.reshape(has.shape) * weights
-        counted = has.any(1)
+        counted = (has & opinion).any(1)
         usable = torch.ones_like(has)
         group = group.cpu()
         for label in set(group[counted].tolist()):
             members = (group == label) & counted
             usable[members] = has[members].all(0)
-        counted = counted & usable.any(1)
+        counted = counted & (usable & opinion).any(1)
         values = torch.where(usable & counted[:, None], weighted, 0.0).sum(1)
         return values.float(), counted
 
