@@ -113,7 +113,9 @@ class Feedback:
     def sources(self, channel: str = "reward", *, contributed: bool = True) -> tuple[str, ...]:
         """Names of the sources that count in `channel`, with or without those of the optimiser."""
         return tuple(
-            name for name, its in self.channels.items() if its == channel and (contributed or name not in self.contributed)
+            name
+            for name, its in self.channels.items()
+            if its == channel and (contributed or name not in self.contributed)
         )
 
     def take(self, rows: Sequence[int]) -> Feedback:

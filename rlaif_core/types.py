@@ -204,7 +204,10 @@ class Experience:
             return [self]
         labels = list(dict.fromkeys(self.rollouts.group.tolist()))
         if parts > len(labels):
-            raise DataError(f"[run] updates = {parts}, but a batch has only {len(labels)} groups to share out")
+            raise DataError(
+                f"a batch of {len(labels)} groups cannot be shared out {parts} ways; "
+                "lower [run] updates, or the optimiser's minibatches"
+            )
         bounds = [len(labels) * number // parts for number in range(parts + 1)]
         shares = [set(labels[start:end]) for start, end in itertools.pairwise(bounds)]
         groups = self.rollouts.group.tolist()
