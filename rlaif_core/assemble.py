@@ -97,7 +97,7 @@ def _judge_named(listing: Listing, options: Mapping[str, Any], config: RunConfig
         known = ", ".join(config.judges) or "none"
         raise ConfigError(
             f"reward source {listing.offer.name!r} asks judge {name!r}, but there is no [judges.{name}]"
-            f"{suggest(name, config.judges)}. Judges: {known}"
+            f"{suggest(name, config.judges) or '.'} Judges: {known}"
         )
     return {"judge": name}
 
@@ -138,7 +138,7 @@ def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) ->
 
     if unknown := set(objects) - set(OBJECTS):
         wrong = min(unknown)
-        raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, OBJECTS)}. Objects: {', '.join(OBJECTS)}")
+        raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, OBJECTS) or '.'} Objects: {', '.join(OBJECTS)}")
     result = plan(config, plugins, objects)
     table = config.run
     random.seed(table.seed)

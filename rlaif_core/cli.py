@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _finished(history: History) -> None:
-    typer.echo(f"{len(history)} steps in {history.folder}; look at {history.folder / 'report.html'}")
+    steps = "1 step" if len(history) == 1 else f"{len(history)} steps"
+    typer.echo(f"{steps} in {history.folder}; look at {history.folder / 'report.html'}")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -204,7 +204,7 @@ def _place(error: ValidationError) -> str:
     if detail["type"] == "extra_forbidden":
         field = RunConfig.model_fields[table].annotation
         known = getattr(field, "model_fields", {})
-        return f"unknown key {key!r} in [{table}]{suggest(key, known)}. Keys: {', '.join(known)}"
+        return f"unknown key {key!r} in [{table}]{suggest(key, known) or '.'} Keys: {', '.join(known)}"
     if not key:
         return f"[{table}] {complaint(error)}"
     return f"[{table}] {key!r} {complaint(error)}"

@@ -67,7 +67,7 @@ def checked(
         for name in given:
             if name not in known:
                 listed = ", ".join(known) or "none"
-                raise ConfigError(f"{where}: unknown option {name!r}{suggest(name, known)}. Options: {listed}")
+                raise ConfigError(f"{where}: unknown option {name!r}{suggest(name, known) or '.'} Options: {listed}")
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise ConfigError(f"{where}: option {name!r} is missing")

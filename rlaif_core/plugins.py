@@ -131,7 +131,7 @@ class Plugins:
         for caller in self._manager.get_hookcallers(part) or []:
             if caller.name not in known:
                 raise PluginError(
-                    f"unknown hook {caller.name!r}{suggest(caller.name, known)}. Hooks: {', '.join(known)}"
+                    f"unknown hook {caller.name!r}{suggest(caller.name, known) or '.'} Hooks: {', '.join(known)}"
                 )
 
     def _offers(self, part: Any, origin: Origin) -> list[Listing]:
@@ -172,13 +172,15 @@ class Plugins:
         if listing := self._listings.get((kind, name)):
             return listing
         names = [listing.offer.name for listing in self.listings(kind)]
-        text = f"no plugin offers {name!r} under {kind}{suggest(name, names)}. Offered: {', '.join(names) or 'none'}"
+        text = (
+            f"no plugin offers {name!r} under {kind}{suggest(name, names) or '.'} Offered: {', '.join(names) or 'none'}"
+        )
         if self.failures:
             broken = "; ".join(f"{plugin} ({explain(error)})" for plugin, error in self.failures.items())
             text += f". Failed to load and perhaps the one that offers it: {broken}"
         if self.blocked:
             text += ". Not loaded: " + "; ".join(f"{plugin} ({why})" for plugin, why in self.blocked.items())
-        raise PluginError(text.replace("?.", "?"))
+        raise PluginError(text)
 
     def require(self, names: Iterable[str]) -> None:
         """Raise unless each named plugin is loaded."""

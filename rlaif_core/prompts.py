@@ -188,7 +188,7 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
     column = next((name for name in (table.column, "messages", "text") if name in row), None)
     if column is None or (column != table.column and "column" in table.model_fields_set):
         raise DataError(
-            f"row {number} has no column {table.column!r}{suggest(table.column, row)}. Columns: {', '.join(row)}"
+            f"row {number} has no column {table.column!r}{suggest(table.column, row) or '.'} Columns: {', '.join(row)}"
         )
     if table.id is not None and table.id not in row:
         raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")

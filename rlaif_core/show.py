@@ -21,7 +21,7 @@ def kind_named(word: str) -> str:
     words = {form: kind for kind in KINDS for form in (kind, singular(kind))}
     if word.lower() not in words:
         known = ", ".join(map(singular, KINDS))
-        raise PluginError(f"there is no kind {word!r}{suggest(word.lower(), words)}. Kinds: {known}".replace("?.", "?"))
+        raise PluginError(f"there is no kind {word!r}{suggest(word.lower(), words) or '.'} Kinds: {known}")
     return words[word.lower()]
 
 

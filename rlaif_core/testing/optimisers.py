@@ -108,7 +108,7 @@ def _experience(optimiser: Optimiser, policy: Policy, step: int) -> Experience:
     }
     brought: dict[str, Any] = {name: source.score(rollouts) for name, source in optimiser.sources().items()}
     own = {channel: channel for channel in channels}
-    feedback = make_feedback(rollouts, said | brought, channels=own, weights=optimiser.weights())
+    feedback = make_feedback(rollouts, said | brought, channels=own, weights=optimiser.weights(), contributed=brought)
     return make_experience(rollouts, feedback)
 
 

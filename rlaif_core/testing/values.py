@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,7 @@ def make_feedback(
     *,
     channels: Mapping[str, str] | None = None,
     weights: Mapping[str, float] | None = None,
+    contributed: Collection[str] = (),
 ) -> Feedback:
     """Feedback of `said`, source -> B outcomes or numbers; without it, of a source "fake" that tells siblings apart."""
     said = said or {"fake": [(7 * row % 5) / 4 for row in range(len(rollouts))]}
@@ -55,7 +56,13 @@ def make_feedback(
         name: outcomes_of(its.outcomes if isinstance(its, Scored) else its, len(rollouts)) for name, its in said.items()
     }
     tokens = {name: its.tokens for name, its in said.items() if isinstance(its, Scored)}
-    return Feedback(outcomes=outcomes, token_scores=tokens, channels=channels or {}, weights=weights or {})
+    return Feedback(
+        outcomes=outcomes,
+        token_scores=tokens,
+        channels=channels or {},
+        weights=weights or {},
+        contributed=frozenset(contributed),
+    )
 
 
 def make_experience(rollouts: Rollouts, feedback: Feedback | None = None) -> Experience:
