@@ -102,7 +102,7 @@ class Feedback:
             if unknown := set(getattr(self, kind)) - set(outcomes):
                 raise FeedbackError(f"Feedback.{kind} names {sorted(unknown)}, which gave no outcomes")
         object.__setattr__(self, "outcomes", MappingProxyType(outcomes))
-        object.__setattr__(self, "token_scores", MappingProxyType(self.token_scores))
+        object.__setattr__(self, "token_scores", MappingProxyType(dict(self.token_scores)))
         object.__setattr__(
             self, "weights", MappingProxyType({name: float(self.weights.get(name, 1.0)) for name in outcomes})
         )
