@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ABSENT_COMPILER = "/nonexistent/compiler"
 
@@ -56,44 +57,70 @@ def build(source: Path, into: Path, env: Mapping[str, str], *, ok: bool = True) 
 
 @dataclass(frozen=True)
 class Built:
-    """A wheel and what its build said."""
+    """A folder for a wheel and what the build said."""
 
-    wheel: Path
+    folder: Path
     said: str
 
+    @property
+    def wheel(self) -> Path:
+        (wheel,) = self.folder.glob("*.whl")
+        return wheel
 
-def built(source: Path, into: Path, env: Mapping[str, str]) -> Built:
-    said = build(source, into, env)
-    (wheel,) = into.glob("*.whl")
-    return Built(wheel, said)
+
+Once = Callable[[str, Callable[[Path], str]], Built]
 
 
 @pytest.fixture(scope="session")
-def core_wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """once(name, make): `make` fills a folder and returns what it said, in one test process for all of them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def run_once(name: str, make: Callable[[Path], str]) -> Built:
+        folder, said = root / name, root / f"{name}.log"
+        with FileLock(root / f"{name}.lock"):
+            if not said.exists():
+                folder.mkdir(exist_ok=True)
+                said.write_text(make(folder))
+        return Built(folder, said.read_text())
+
+    return run_once
+
+
+@pytest.fixture(scope="session")
+def core_wheel(repository: Path, once: Once) -> Built:
     """rlaif-core as it is built where there is a compiler."""
-    return built(repository, tmp_path_factory.mktemp("core-wheel"), environment(RLAIF_REQUIRE="native"))
+    return once("core-wheel", lambda folder: build(repository, folder, environment(RLAIF_REQUIRE="native")))
 
 
 @pytest.fixture(scope="session")
-def pure_wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def pure_wheel(repository: Path, once: Once) -> Built:
     """rlaif-core as it is built where there is no compiler."""
-    folder = tmp_path_factory.mktemp("pure-wheel")
-    return built(repository, folder, without_compiler(folder / "bin"))
+    return once("pure-wheel", lambda folder: build(repository, folder, without_compiler(folder / "bin")))
 
 
 @pytest.fixture(scope="session")
-def failed_build(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the build says where there is no compiler and RLAIF_REQUIRE asks for one."""
-    folder = tmp_path_factory.mktemp("no-wheel")
-    return build(repository, folder, without_compiler(folder / "bin") | {"RLAIF_REQUIRE": "native"}, ok=False)
+def failed_build(repository: Path, once: Once) -> Built:
+    """What comes of it where there is no compiler and RLAIF_REQUIRE asks for one."""
+
+    def make(folder: Path) -> str:
+        env = without_compiler(folder / "bin") | {"RLAIF_REQUIRE": "native"}
+        return build(repository, folder, env, ok=False)
+
+    return once("no-wheel", make)
 
 
 @pytest.fixture(scope="session")
-def brevity_wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def brevity_wheel(repository: Path, once: Once) -> Built:
     """The nine-line plugin; from a copy, because setuptools builds inside the source folder."""
-    folder = tmp_path_factory.mktemp("brevity")
-    source = shutil.copytree(repository / "plugins" / "rlaif-brevity", folder / "source")
-    return built(source, folder, environment())
+
+    def make(folder: Path) -> str:
+        source = shutil.copytree(repository / "plugins" / "rlaif-brevity", folder / "source")
+        return build(source, folder, environment())
+
+    return once("brevity-wheel", make)
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,6 @@ def test_nothing_is_called_utils(repository: Path) -> None:
     assert not [name for name in names if re.fullmatch(r"_?(utils?|helpers?|misc|common)", name)]
 
 
-def test_every_test_file_says_what_it_is_about(repository: Path) -> None:
-    modules = [ast.parse(path.read_text()) for path in files(repository, "tests")]
-    assert modules
-    assert all(ast.get_docstring(module) for module in modules)
-
-
 def test_the_core_knows_no_algorithm_by_name(repository: Path) -> None:
     """`use = "grpo"` is for configs and built-ins; the core would otherwise grow special cases."""
     known = {"grpo", "ppo", "dpo", "reinforce", "leave_one_out"}
