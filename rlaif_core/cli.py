@@ -155,6 +155,8 @@ def doctor(as_json: Json = False) -> None:
 
     found = examine()
     typer.echo(json.dumps(found, indent=2) if as_json else rendered(found))
+    if found["problems"]:
+        raise typer.Exit(1)
 
 
 def report(folder: Folder) -> None:
