@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from exact import Listed, every_answer, rollouts_of, table_policy
+from rlaif_builtins.credits.leave_one_out import LeaveOneOut
+from rlaif_builtins.credits.terminal import Terminal
+from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
+from rlaif_core import Abstain, Failed, Feedback, Score
+from rlaif_core.protocols import NoCritic
+from rlaif_core.testing import FakePolicy, check_reward, make_experience, make_feedback, make_rollouts
+
+LOGP = torch.tensor([[0.0, -1.0, -0.5], [0.0, -2.0, 0.0]])
+REFERENCE = torch.tensor([[0.0, -1.5, -0.25], [0.0, -1.0, 0.0]])
+MASK = torch.tensor([[False, True, True], [False, True, False]])
+
+
+def kept(policy):
+    policy.keep_reference()
+    return policy
+
+
+def test_keeps_the_contract_of_a_reward_source() -> None:
+    check_reward(KlPenalty(kept(FakePolicy()), None))
+    check_reward(KlPenalty(kept(FakePolicy()), 1))
+
+
+def test_tokens_and_their_sum_by_hand() -> None:
+    policy = Listed(LOGP, REFERENCE)
+    said = KlPenalty(policy, None).score(policy.rollouts(LOGP, MASK))
+    assert said.tokens.tolist() == [[0, -0.5, 0.25], [0, 1.0, 0]]
+    assert [outcome.value for outcome in said.outcomes] == [-0.25, 1.0]
+    assert [outcome.reason for outcome in said.outcomes] == [
+        "0.25 nats above the reference",
+        "-1.00 nats above the reference",
+    ]
+
+
+def test_a_policy_that_has_not_moved_pays_exactly_nothing() -> None:
+    policy = kept(FakePolicy())
+    said = KlPenalty(policy, None).score(make_rollouts())
+    assert not said.tokens.any()
+    assert [outcome.value for outcome in said.outcomes] == [0.0] * 4
+
+
+def test_the_mean_penalty_is_the_kl_of_whole_answers() -> None:
+    policy = table_policy()
+    rollouts = rollouts_of(policy, every_answer())
+    chance = rollouts.logp.sum(1).exp()
+    assert chance.sum().item() == pytest.approx(1, abs=1e-6)
+    exact = (chance * (rollouts.logp - policy.reference_logprobs(rollouts)).sum(1)).sum().item()
+    assert exact > 0.1
+    tokens = KlPenalty(policy, 4).score(rollouts).tokens
+    assert -(chance * tokens.sum(1)).sum().item() == pytest.approx(exact, abs=1e-6)
+    each = [
+        measured_kl(make_experience(one, make_feedback(one, {"it": [0.0], NAME: KlPenalty(policy, None).score(one)})))
+        for one in (rollouts.take([row]) for row in range(len(rollouts)))
+    ]
+    assert sum(p * kl["kl"] for p, kl in zip(chance.tolist(), each, strict=True)) == pytest.approx(exact, abs=1e-6)
+
+
+def test_the_measured_kl_by_hand() -> None:
+    policy = Listed(LOGP, REFERENCE)
+    rollouts = policy.rollouts(LOGP, MASK)
+    feedback = make_feedback(rollouts, {"it": [0.0, 1.0], NAME: KlPenalty(policy, None).score(rollouts)})
+    rows = [math.exp(-0.5) - 0.5 + math.exp(0.25) - 1.25, math.e - 2]
+    assert measured_kl(make_experience(rollouts, feedback)) == {"kl": pytest.approx(sum(rows) / 2)}
+    assert measured_kl(make_experience(rollouts)) == {}
+
+
+@pytest.mark.parametrize("silence", [Abstain("cannot tell"), Failed("outage")])
+@pytest.mark.parametrize("credit", [LeaveOneOut(), Terminal()])
+def test_the_penalty_is_no_opinion_of_an_answer_that_nobody_scored(silence, credit) -> None:
+    rollouts = make_rollouts([("yes", "no", "maybe"), ("red", "blue")])
+    penalty = KlPenalty(kept(FakePolicy(seed=1)), None).score(rollouts)
+    said = (Score(1), silence, Score(0), silence, silence)
+
+    def credited(**more):
+        outcomes = {"it": said, **{name: tuple(scored.outcomes) for name, scored in more.items()}}
+        tokens = {name: scored.tokens for name, scored in more.items()}
+        feedback = Feedback(
+            outcomes=outcomes, token_scores=tokens, weights=dict.fromkeys(more, 0.0), contributed=frozenset(more)
+        )
+        return credit.assign(rollouts, feedback, NoCritic())
+
+    without, with_penalty = credited(), credited(**{NAME: penalty})
+    assert with_penalty.counted.tolist() == [True, False, True, False, False]
+    assert torch.equal(with_penalty.counted, without.counted)
+    torch.testing.assert_close(with_penalty.advantages["reward"], without.advantages["reward"])
