@@ -102,6 +102,7 @@ def test_answers_cut_off_can_be_dropped(drawn, told) -> None:
     rollouts = drawn(".#", ".#", ".#", finish=["stop", "length", "stop"])
     feedback = told([1, 100, 3])
     assert advantages(Group(truncated="drop"), rollouts, feedback) == [-1, 0, 1]
+    assert advantages(Group(truncated="drop", per_source=True), rollouts, feedback) == [-1, 0, 1]
     experience = Group(truncated="drop").assign(rollouts, feedback, NoCritic())
     assert experience.counted.tolist() == [True, False, True]
 
@@ -120,10 +121,11 @@ def test_one_source_a_thousand_times_larger_silences_the_other_only_in_the_sum(d
 
 
 def test_a_source_that_is_silent_on_one_sits_out_for_its_group_only(drawn, told) -> None:
-    rollouts = drawn(*[".#"] * 4, group=[0, 0, 1, 1])
-    feedback = told(a=[0, 1, 0, 1], b=[Abstain("?"), 1, 1, 0])
-    assert advantages(Group(per_source=True), rollouts, feedback) == [-1, 1, 0, 0]
-    assert advantages(Group(), rollouts, feedback) == [-1, 1, 0, 0]
+    rollouts = drawn(*[".#"] * 5, group=[0, 0, 0, 1, 1])
+    feedback = told(a=[0, 2, 1, 0, 1], b=[Abstain("?"), 1, 5, 1, 0])
+    for options in ({"per_source": True}, {}):
+        found = advantages(Group(**options), rollouts, feedback)
+        assert found == pytest.approx([-(1.5**0.5), 1.5**0.5, 0, 0, 0])
 
 
 def test_every_channel_is_compared_by_itself(drawn, told) -> None:
