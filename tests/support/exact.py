@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -132,13 +133,15 @@ def experienced(
 
 
 def gradients(optimiser: Optimiser, policy: Policy, experience: Experience) -> list[Tensor]:
-    """The gradient, as one vector, of every update that `step` makes; the weights stay where they are."""
+    """The gradient, as one vector, of every update that `step` makes; the policy stays as it is."""
     seen: list[Tensor] = []
+    update, version = optimiser._update, policy.version
 
     def look() -> None:
-        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in optimiser._update._parameters]
+        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in update._parameters]
         seen.append(torch.cat([part.detach().double().flatten() for part in parts]))
 
-    optimiser._update._torch.step = look
-    optimiser.step(policy, experience)
+    with mock.patch.object(update._torch, "step", look):
+        optimiser.step(policy, experience)
+    policy.version = version
     return seen
