@@ -146,7 +146,9 @@ def new(
     from rlaif_core.scaffold import scaffold
 
     folder = scaffold(kind, name, out)
-    typer.echo(f"{folder} is a plugin that works. Next:\n  pip install -e {folder}\n  pytest {folder}\n  rlaif plugins")
+    typer.echo(
+        f"{folder} is a plugin that works. Next:\n  pip install -e '{folder}[test]'\n  pytest {folder}\n  rlaif plugins"
+    )
 
 
 def doctor(as_json: Json = False) -> None:

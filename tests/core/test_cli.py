@@ -265,7 +265,7 @@ def test_one_offer_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_new_plugin_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "reward", "my-taste", "--out", str(tmp_path)]) == 0
-    assert f"pip install -e {tmp_path / 'rlaif-my-taste'}" in capsys.readouterr().out
+    assert f"pip install -e '{tmp_path / 'rlaif-my-taste'}[test]'" in capsys.readouterr().out
     assert main(["new", "reward", "my-taste", "--out", str(tmp_path)]) == 1
     assert "exists already" in capsys.readouterr().err
 

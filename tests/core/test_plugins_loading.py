@@ -153,9 +153,7 @@ def test_a_broken_plugin_is_listed_and_stops_only_who_needs_it(distribution: Any
     with pytest.raises(error, match=words):
         raise plugins.failures["broken"]
     assert offers(plugins, "rlaif-whole") == ["count"]
-    with pytest.raises(
-        rl.PluginError, match=f"(?s)Failed to load and perhaps .*: .*broken .*{words}"
-    ):
+    with pytest.raises(rl.PluginError, match=f"(?s)Failed to load and perhaps .*: .*broken .*{words}"):
         plugins.find("rewards", "missing")
     with pytest.raises(rl.PluginError, match=f"(?s)required plugin 'broken' failed to load: .*{words}"):
         plugins.require(["whole", "broken"])
