@@ -61,7 +61,7 @@ constraints:
 	rm -rf $(VENV)-constraints
 	$(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/pip install -qq '$(TORCH)' cmake ninja '.[dev]'
-	{ echo '# What `make constraints` resolved to on $(shell $(PYTHON) -V): the versions the tests ran with.'; \
+	@{ echo '# What `make constraints` resolved to on $(shell $(PYTHON) -V): the versions the tests ran with.'; \
 	  $(VENV)-constraints/bin/pip freeze --all --exclude pip --exclude rlaif-core | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt
 	rm -rf $(VENV)-constraints
 
