@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif_core.offers import Offer, hookimpl
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 HERE = "rlaif_builtins"
 
@@ -49,3 +52,10 @@ def rlaif_optimisers() -> Iterator[Offer[Any]]:
     yield Offer("grpo", f"{HERE}.optimisers.grpo:Grpo", "group-relative policy optimisation: a clipped ratio")
     yield Offer("ppo", f"{HERE}.optimisers.ppo:Ppo", "proximal policy optimisation with a value head")
     yield Offer("reinforce", f"{HERE}.optimisers.reinforce:Reinforce", "the plain policy gradient")
+
+
+@hookimpl
+def rlaif_commands(app: Typer) -> None:
+    from rlaif_builtins.selfcheck.command import selfcheck
+
+    app.command()(selfcheck)

@@ -1,0 +1,38 @@
+"""The verb `rlaif selfcheck`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def selfcheck(
+    only: Annotated[list[int] | None, typer.Option("--only", help="Number of a check; may be given again.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Try the known traps of this kind of training on this very installation; say what held."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rlaif_builtins.selfcheck import every, perform
+
+    chosen = [entry for entry in every() if not only or entry.number in only]
+    console = Console(stderr=as_json)
+    with console.status("checking"):
+        outcomes = [perform(entry) for entry in chosen]
+    failed = [outcome for outcome in outcomes if not outcome.held]
+    if as_json:
+        rows = [{"number": o.check.number, "title": o.check.title, "held": o.held, "said": o.said} for o in outcomes]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        for outcome in outcomes:
+            mark = "[green]held[/]" if outcome.held else "[bold red]FAILED[/]"
+            table.add_row(mark, str(outcome.check.number), outcome.check.title, f"[dim]{outcome.said}[/]")
+        console.print(table)
+        seconds = sum(outcome.seconds for outcome in outcomes)
+        console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} held, in {seconds:.1f} s")
+    if failed or not chosen:
+        raise typer.Exit(1)

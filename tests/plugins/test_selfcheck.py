@@ -1,0 +1,114 @@
+"""Every check holds here, and every one fails when the trap that it is about is planted."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import rlaif_kernels as rk
+from rlaif_builtins.selfcheck import every, perform
+from rlaif_builtins.selfcheck.registry import Check
+from rlaif_core import sampling
+from rlaif_core.cli import application
+from rlaif_core.feedback import Score
+from rlaif_core.plugins import Plugins
+
+NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 28, 30)
+CHECKS = {entry.number: entry for entry in every()}
+
+
+def test_the_traps_that_apply_are_all_there():
+    assert tuple(CHECKS) == NUMBERS
+    assert len(every()) == len(NUMBERS)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_holds(number):
+    outcome = perform(CHECKS[number])
+    assert outcome.held, outcome.said
+
+
+real_logprobs, real_answers, real_gae = rk.token_logprobs, sampling._answers, rk.gae
+
+
+def rolled(logits, targets, **how):
+    return real_logprobs(logits, targets.roll(1), **how)
+
+
+def without_end(tokens, logps, kept, lengths, stopped):
+    return real_answers(tokens, logps, kept, (lengths - stopped.long()).clamp(min=1), stopped)
+
+
+def ended_if_short(tokens, logps, kept, lengths, stopped):
+    return real_answers(tokens, logps, kept, lengths, lengths < tokens.shape[1])
+
+
+def in_bfloat16(logits, targets, **how):
+    return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+
+def zero_where_missing(self, group, channel="reward", *, contributed=True):
+    said = zip(*(self.outcomes[name] for name in self.sources(channel)), strict=True)
+    values = torch.tensor([sum(o.value for o in row if isinstance(o, Score)) for row in said])
+    return values, torch.ones(len(group), dtype=torch.bool)
+
+
+PLANTED = {
+    1: ("rlaif_kernels.token_logprobs", rolled),
+    2: ("rlaif_core.sampling._answers", without_end),
+    3: ("rlaif_core.sampling._answers", without_end),
+    4: ("rlaif_builtins.credits.answers.last_chosen", lambda mask: mask & (mask.long().cumsum(1) == 1)),
+    5: ("rlaif_core.sampling._answers", ended_if_short),
+    6: ("rlaif_kernels.gae", lambda *args, next_values=None, **how: real_gae(*args, **how)),
+    8: ("rlaif_core.policy.takes", lambda model, name: name != "position_ids"),
+    9: ("rlaif_kernels.token_logprobs", lambda z, t, *, temperature=1.0, **how: real_logprobs(z, t, **how)),
+    10: ("rlaif_core.policy._only_kept", lambda logits, kept: logits),
+    12: ("rlaif_core.policy.TransformersPolicy.logprobs", lambda self, r: self.module.train() and self.forward(r).logp),
+    13: ("rlaif_builtins.selfcheck.losses.kl_estimate", lambda logp, reference, estimator: logp - reference),
+    14: ("rlaif_kernels.masked_whiten", lambda x, mask, **how: (x - x.mean()) / x.std()),
+    15: ("rlaif_builtins.selfcheck.losses.weights", lambda mask, mode, length=None: mask / mask.sum(1, keepdim=True)),
+    16: ("rlaif_core.feedback.Feedback.totals", lambda self, group, *a, **k: (torch.rand(len(group)), group == group)),
+    17: ("rlaif_builtins.credits.answers.siblings", lambda rollouts: torch.arange(len(rollouts)) // 3),
+    18: ("rlaif_core.feedback.Feedback.totals", zero_where_missing),
+    20: ("rlaif_core.policy.copy.deepcopy", lambda module, memo=None: module),
+    21: ("rlaif_builtins.rewards.checkpoint.Checkpoint._padding", lambda self, last: 5),
+    23: ("rlaif_core.rollout.seeds_of", lambda seed, step, ids, group: [random.getrandbits(60) for _ in ids * group]),
+    24: ("rlaif_core.prompts.Prompts.load_state_dict", lambda self, state: None),
+    25: ("rlaif_builtins.selfcheck.losses.pair_loss", lambda margin, beta, smoothing, kind: margin.square() + 0.5),
+    28: ("rlaif_kernels.token_logprobs", in_bfloat16),
+    30: ("rlaif_core.plugins.checked", lambda build, given, where, objects=(): dict(given)),
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_fails_when_its_trap_is_planted(number, monkeypatch):
+    from rlaif_builtins.selfcheck import models
+
+    target, wrong = PLANTED[number]
+    models.policy.cache_clear()
+    monkeypatch.setattr(target, wrong)
+    for module in (
+        "rlaif_builtins.credits.gae",
+        "rlaif_builtins.credits.group",
+        "rlaif_builtins.credits.leave_one_out",
+    ):
+        name = target.rpartition(".")[2]
+        monkeypatch.setattr(f"{module}.{name}", wrong, raising=False)
+    outcome = perform(CHECKS[number])
+    models.policy.cache_clear()
+    assert not outcome.held, f"the check did not notice: {outcome.said}"
+
+
+def test_the_verb_prints_what_held_and_fails_if_anything_does_not(monkeypatch):
+    app, runner = application(Plugins.load()), CliRunner()
+    said = runner.invoke(app, ["selfcheck", "--only", "15", "--only", "25"])
+    assert said.exit_code == 0, said.output
+    assert "2 of 2 held" in said.output
+    monkeypatch.setitem(CHECKS, 15, Check(15, "broken", lambda: 1 / 0))  # type: ignore[return-value]
+    monkeypatch.setattr("rlaif_builtins.selfcheck.every", lambda: list(CHECKS.values()))
+    said = runner.invoke(app, ["selfcheck", "--only", "15", "--json"])
+    assert said.exit_code == 1
+    assert "ZeroDivisionError" in said.output
