@@ -22,7 +22,7 @@ ROWS = [{"id": str(number), "prompt": text} for number, text in enumerate(("is i
 def tables(out: Path, **changes: Any) -> dict[str, Any]:
     """A run of six steps, two to a batch of rollouts."""
     return {
-        "run": {"seed": 3, "steps": 6, "updates": 2, "out": str(out), "save_every": 1, "keep": 9, "tensorboard": False},
+        "run": {"seed": 4, "steps": 6, "updates": 2, "out": str(out), "save_every": 1, "keep": 9, "tensorboard": False},
         "prompts": {"batch": 2, "group": 4},
         "actions": [{"use": "sample", "max_tokens": 5}],
         "rewards": [{"use": "length", "target": 3}, {"use": "keywords", "want": ["yes", "red", "and"]}],
