@@ -100,6 +100,7 @@ def gae(
     each row's last unmasked token; there `next_values` is what follows: 0 (default) if the episode terminated, V(s')
     if it was truncated. Nothing is read off the mask, and `next_values` only where an episode ends.
     """
+    _rows("gae", rewards)
     _matching("gae", rewards, values=values, mask=mask, dones=dones, next_values=next_values)
     _flags("gae", mask=mask, dones=dones)
     run = choose("gae", impl, (rewards, values, mask, dones, next_values))
@@ -115,6 +116,7 @@ def discounted_returns(
     [B,T] each -> [B,T] in float32 (float64 from float64), detached, 0 where `mask` is False; masked tokens take no
     time. It is `gae` with nothing expected (V = 0) and nothing smoothed away (lam = 1), so it runs wherever that does.
     """
+    _rows("discounted_returns", rewards)
     _matching("discounted_returns", rewards, mask=mask, dones=dones)
     _flags("discounted_returns", mask=mask, dones=dones)
     nothing = torch.zeros_like(rewards)
@@ -137,9 +139,12 @@ def _shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
 
 
+def _rows(operation: str, rewards: Tensor) -> None:
+    if rewards.ndim != 2:
+        raise ValueError(f"{operation}: rewards must be [B,T], got {_shape(rewards)}")
+
+
 def _matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
-    if operation != "masked_whiten" and first.ndim != 2:
-        raise ValueError(f"{operation}: rewards must be [B,T], got {_shape(first)}")
     for name, tensor in others.items():
         if tensor is not None and tensor.shape != first.shape:
             raise ValueError(f"{operation}: {name} is {_shape(tensor)}, expected {_shape(first)}")
