@@ -251,7 +251,7 @@ def _refuse_unmarked(part: Any) -> None:
 def module_of(file: Path) -> Any:
     """Import a loose Python file."""
     if not file.is_file():
-        raise PluginError(f"--plugin {file}: there is no such file")
+        raise PluginError(f"{file}: there is no such file (looked in {Path.cwd()})")
     name = f"rlaif_local_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

@@ -223,7 +223,9 @@ class Optimiser(Protocol):
         """The critic that it trains, for credit assignment to read."""
         return NoCritic()
 
-    def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]: ...
+    def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
+        """Update the policy once or more, adding 1 to `policy.version` each time; return metrics, all finite."""
+        ...
 
     def state_dict(self) -> State:
         return {}

@@ -74,7 +74,7 @@ class Rollouts:
     0 elsewhere; group [B] int64, equal for answers to one prompt. `finish` says why each answer ended. `decisions`
     holds what else was chosen, each value a tensor [B, ...] under its name with the log-probability [B] under
     `name + "/logp"`. `temperature` and `kept` describe the sampled distribution: with a truncated support, kept
-    [B,T,K] int64 lists the token ids that could be drawn, padded with -1.
+    [B,T,K] int32 lists the token ids that could be drawn, padded with -1 (all of them where nothing was truncated).
     """
 
     prompts: tuple[Prompt, ...]
