@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlaif_builtins.optimisers.parts import averaged, reference_logprobs, slices, taken, without_gradients
+from rlaif_builtins.optimisers.parts import averaged, detached, slices, taken, without_gradients
 from rlaif_core.testing import FakePolicy, make_experience, make_rollouts
 
 ROLLOUTS = make_rollouts([("yes please", "no"), ("red and green", "maybe"), "it is blue"])
@@ -37,7 +37,7 @@ def test_what_is_asked_in_parts_is_what_is_asked_at_once(size: int) -> None:
         torch.testing.assert_close(cut, whole)
         assert whole.requires_grad
         assert not cut.requires_grad
-    torch.testing.assert_close(reference_logprobs(policy, ROLLOUTS, size), policy.reference_logprobs(ROLLOUTS))
+    torch.testing.assert_close(detached(policy.reference_logprobs, ROLLOUTS, size), policy.reference_logprobs(ROLLOUTS))
 
 
 def test_no_more_rows_are_asked_about_at_once_than_the_size_says() -> None:
@@ -46,7 +46,7 @@ def test_no_more_rows_are_asked_about_at_once_than_the_size_says() -> None:
     policy.keep_reference()
     inner = policy.reference_logprobs
     policy.reference_logprobs = lambda rollouts: asked.append(len(rollouts)) or inner(rollouts)
-    reference_logprobs(policy, ROLLOUTS, 2)
+    detached(policy.reference_logprobs, ROLLOUTS, 2)
     assert asked == [2, 2, 1]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,16 @@ def test_a_policy_that_has_not_moved_pays_exactly_nothing() -> None:
     said = KlPenalty(policy, None).score(make_rollouts())
     assert not said.tokens.any()
     assert [outcome.value for outcome in said.outcomes] == [0.0] * 4
+
+
+def test_the_samplers_rounding_is_no_distance_to_the_reference() -> None:
+    rollouts = make_rollouts()
+    rounded = replace(rollouts, logp=rollouts.logp.bfloat16().float())
+    assert not torch.equal(rounded.logp, rollouts.logp)
+    policy = kept(FakePolicy())
+    for penalty in (KlPenalty(policy, None), KlPenalty(policy, 1, lambda its: policy.logprobs(its).detach())):
+        torch.testing.assert_close(penalty.score(rounded).tokens, torch.zeros_like(rollouts.logp), atol=1e-6, rtol=0)
+    assert not KlPenalty(policy, 3).score(rounded).tokens.any()
 
 
 def test_the_mean_penalty_is_the_kl_of_whole_answers() -> None:

@@ -226,7 +226,7 @@ def test_metrics_by_hand() -> None:
     gradient = gradients(optimiser, policy, experience)[0]
     metrics = optimiser.step(policy, experience)
     entropy = (-LOGP * LOGP.exp())[MASK].mean().item()
-    kl = (OLD.neg().exp() - 1 + OLD)[MASK]  # k3 of the sampler's policy against log-probs of 0
+    kl = (LOGP.neg().exp() - 1 + LOGP)[MASK]  # k3 against log-probs of 0
     assert dict(metrics) == {
         "loss": pytest.approx(-((LOGP - OLD).exp() * ADVANTAGES[:, None])[MASK].sum().item() / 3, rel=1e-6),
         "grad_norm": pytest.approx(gradient.norm().item()),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlaif_builtins.optimisers.losses import PairLoss, kl_estimate, pair_loss
-from rlaif_builtins.optimisers.parts import reference_logprobs
+from rlaif_builtins.optimisers.parts import detached
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.errors import TrainingError
 from rlaif_core.protocols import Optimiser, Policy, State
@@ -60,7 +60,7 @@ class Dpo(Optimiser):
         size = max((self._update.adam.microbatch or 2 * total) // 2, 1)
         parts = [pairs[start : start + size] for start in range(0, total, size)]
         paired = experience.take([row for part in parts for side in zip(*part, strict=True) for row in side])
-        reference = reference_logprobs(policy, paired.rollouts, 2 * size)
+        reference = detached(policy.reference_logprobs, paired.rollouts, 2 * size)
         lengths = paired.rollouts.mask.sum(1)
 
         def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:

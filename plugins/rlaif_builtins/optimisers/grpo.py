@@ -17,7 +17,7 @@ from rlaif_builtins.optimisers.losses import (
     length_fits,
     weights,
 )
-from rlaif_builtins.optimisers.parts import averaged, reference_logprobs
+from rlaif_builtins.optimisers.parts import averaged, detached
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.protocols import Optimiser, Policy, State
 from rlaif_core.types import Experience
@@ -68,7 +68,7 @@ class Grpo(Optimiser):
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
         rollouts, size = experience.rollouts, self._update.adam.microbatch
         old = rollouts.logp.clone()
-        reference = reference_logprobs(policy, rollouts, size) if self.reference else None
+        reference = detached(policy.reference_logprobs, rollouts, size) if self.reference else None
         weight = weights(experience.mask, self.aggregation, self.length)
         share = weights(experience.mask, "token_mean")
 

@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from rlaif_core.protocols import Policy
 from rlaif_core.types import Experience, Rollouts
 
 Batch = TypeVar("Batch", Experience, Rollouts)
@@ -35,9 +34,9 @@ def without_gradients(
     return tuple(torch.cat(each) for each in zip(*said, strict=True))
 
 
-def reference_logprobs(policy: Policy, rollouts: Rollouts, size: int | None) -> Tensor:
-    """[B,T] f32 log-probs of the policy as training found it, computed `size` answers at a time."""
-    return without_gradients(lambda part: (policy.reference_logprobs(part),), rollouts, size)[0]
+def detached(logprobs: Callable[[Rollouts], Tensor], rollouts: Rollouts, size: int | None) -> Tensor:
+    """`logprobs` of all rollouts, [B,T] f32, computed at most `size` answers at a time."""
+    return without_gradients(lambda part: (logprobs(part),), rollouts, size)[0]
 
 
 def averaged(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:

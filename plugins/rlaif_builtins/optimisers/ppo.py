@@ -114,7 +114,7 @@ class Ppo(Optimiser):
         device, size = next(policy.module.parameters()).device, self._update.adam.microbatch
         self._head = ValueHead(policy.hidden_size).to(device)
         self._critic = HeadCritic(policy, self._head, size)
-        self._penalty = KlPenalty(policy, size)
+        self._penalty = KlPenalty(policy, size, lambda rollouts: self._critic.look(rollouts)[0])
         self._update.prepare(policy, steps, self._head.parameters())
 
     def sources(self) -> Mapping[str, RewardSource]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from rlaif_builtins.optimisers.losses import kl_estimate
-from rlaif_builtins.optimisers.parts import reference_logprobs
+from rlaif_builtins.optimisers.parts import detached
 from rlaif_core.feedback import Score, Scored
 from rlaif_core.protocols import Policy
 from rlaif_core.types import Experience, Rollouts
@@ -17,13 +20,19 @@ class KlPenalty:
     """Scores each token with log p_reference - log p_policy, in nats; the optimiser's KL weight makes it a penalty.
 
     As a reward source it is explained in the ledger like any other, and every credit assignment treats it rightly.
+    Both sides come from one way of computing them, by default `policy.logprobs`: what the sampler noted differs by
+    rounding, and where answers earn alike a comparison within their group would blow that up to a reward.
     """
 
-    def __init__(self, policy: Policy, microbatch: int | None) -> None:
+    def __init__(
+        self, policy: Policy, microbatch: int | None, logprobs: Callable[[Rollouts], Tensor] | None = None
+    ) -> None:
         self._policy, self._microbatch = policy, microbatch
+        self._logprobs = logprobs or (lambda rollouts: detached(policy.logprobs, rollouts, microbatch))
 
     def score(self, rollouts: Rollouts) -> Scored:
-        tokens = reference_logprobs(self._policy, rollouts, self._microbatch) - rollouts.logp
+        reference = detached(self._policy.reference_logprobs, rollouts, self._microbatch)
+        tokens = reference - self._logprobs(rollouts)
         said = [Score(value, f"{-value:.2f} nats above the reference") for value in tokens.sum(1).tolist()]
         return Scored(outcomes=said, tokens=tokens)
 
