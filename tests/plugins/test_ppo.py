@@ -143,6 +143,17 @@ def test_weights_that_stand_still_never_drift(options: dict) -> None:
         assert metrics["kl"] == 0
 
 
+def test_learning_leaves_dropout_as_off_as_it_was_while_sampling() -> None:
+    policy = FakePolicy()
+    policy.module.head = torch.nn.Sequential(torch.nn.Dropout(0.5), policy.module.head)
+    policy.module.eval()
+    optimiser = prepared(policy, adam=Adam(lr=0.0, microbatch=2))
+    metrics = optimiser.step(policy, credited(optimiser, sampled(policy)))
+    assert abs(metrics["approx_kl"]) < 1e-12
+    policy.module.train()  # the test can fail: so it looks when somebody turns dropout on
+    assert optimiser.step(policy, credited(optimiser, sampled(policy)))["approx_kl"] > 1e-3
+
+
 @pytest.mark.parametrize("microbatch", [1, 2, 4])
 def test_microbatches_leave_the_gradient_as_it_is(microbatch: int) -> None:
     found = []
