@@ -230,6 +230,7 @@ def test_later_epochs_are_clipped_against_the_policy_that_sampled() -> None:
         torch.testing.assert_close(found, hand, atol=1e-6, rtol=1e-4)
     assert metrics["approx_kl"] > 0
     assert metrics["clip_fraction"] > 0
+    assert metrics["kl"] == 0  # of the first pass, over the policy's own samples
 
 
 def test_a_share_of_stale_rollouts_is_clipped_against_the_policy_that_sampled() -> None:

@@ -91,7 +91,9 @@ class Grpo(Optimiser):
 
         with self._update.step() as rate:
             measured = [self._update.apply(policy, experience, loss_of) for _ in range(self.epochs)]
-            return {**averaged(measured), "lr": rate}
+            # The KL is estimated from the policy's own samples, which they no longer are in later passes.
+            kl = {} if reference is None else {"kl": measured[0]["kl"]}
+            return {**averaged(measured), **kl, "lr": rate}
 
     def state_dict(self) -> State:
         return self._update.state_dict()
