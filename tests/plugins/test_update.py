@@ -328,17 +328,21 @@ def test_modules_out_of_focus_stand_still_whatever_momentum_they_have() -> None:
     assert moved(policy, before) == {"head.weight", "head.bias"}
 
 
-def test_the_innermost_module_counts_and_a_name_is_not_a_prefix() -> None:
+def test_the_innermost_module_counts() -> None:
     policy = FakePolicy()
-    policy.module.heads = torch.nn.Linear(2, 2)  # begins like "head", and is another module
     before = weights(policy)
     focused({"head": 0.0, "head.bias": 1.0}, policy)
     assert moved(policy, before) == {"head.bias"}
 
 
+@pytest.mark.parametrize("module", ["layers.3", "embed", "weight"])
+def test_a_focus_on_what_is_no_module_is_refused(module: str) -> None:
+    complaint = rf"focus names '{module}', but no trainable parameter lies in such a module"
+    with pytest.raises(TrainingError, match=complaint):
+        focused({module: 1.0, "head": 1.0}, FakePolicy())
+
+
 def test_a_focus_on_nothing_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"focus names 'layers\.3', but no trainable parameter lies in such"):
-        focused({"layers.3": 1.0, "head": 1.0}, FakePolicy())
     with pytest.raises(TrainingError, match="none got a gradient"):
         focused({"head": 0.0}, FakePolicy())
 
