@@ -21,9 +21,9 @@ def measure(experience: Experience, reported: Metrics, seconds: float) -> Metric
             name = channel if channel == "reward" else channel.replace("cost:", "cost/")
             metrics[name] = float(values.sum()) / max(int(counted.sum()), 1)
     for name in feedback.sources("reward"):
-        values = [outcome.value for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
-        if values:
-            metrics[f"reward/{name}"] = sum(values) / len(values)
+        scores = [outcome.value for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
+        if scores:
+            metrics[f"reward/{name}"] = sum(scores) / len(scores)
     tokens = float(rollouts.mask.sum())
     return Metrics(
         {
