@@ -129,7 +129,7 @@ def test_the_buffer_is_used_up_before_fresh_rollouts_and_keeps_groups_whole():
 
 
 def test_more_updates_than_groups():
-    with pytest.raises(rl.DataError, match=r"\[run\] updates = 3, but a batch has only 2 groups"):
+    with pytest.raises(rl.DataError, match=r"a batch of 2 groups cannot be shared out 3 ways; lower \[run\] updates"):
         advance(make(updates=3))
 
 
