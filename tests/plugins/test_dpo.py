@@ -148,6 +148,17 @@ def test_microbatches_of_whole_pairs_leave_gradient_and_metrics_as_they_are(micr
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-12)
 
 
+@pytest.mark.parametrize(("microbatch", "rows"), [(None, [12]), (1, [2] * 6), (5, [4] * 3), (8, [8, 4])])
+def test_no_more_answers_are_looked_at_at_once_than_asked_but_whole_pairs(microbatch, rows: list[int]) -> None:
+    policy, seen = FakePolicy(), []
+    optimiser = prepared(policy, pairs="all", adam=Adam(lr=0.1, microbatch=microbatch))
+    inner, reference = policy.forward, policy.reference_logprobs
+    policy.forward = lambda its, **options: seen.append(len(its)) or inner(its, **options)
+    policy.reference_logprobs = lambda its: seen.append(len(its)) or reference(its)
+    optimiser.step(policy, scored(make_rollouts([("yes", "no", "maybe", "please")]), [1.0, 0.3, 0.5, 0.0]))
+    assert seen == 2 * rows
+
+
 def test_learning_reaches_the_policy_that_the_labels_speak_of() -> None:
     """Labels are as often wrong as two rewards make them: then the optimum is reference * exp(reward / beta) / Z."""
     policy, wrong, beta = table_policy(), 0.3, 0.5

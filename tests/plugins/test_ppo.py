@@ -143,6 +143,13 @@ def test_weights_that_stand_still_never_drift(options: dict) -> None:
         assert metrics["kl"] == 0
 
 
+def test_the_samplers_rounding_is_no_drift_of_fresh_rollouts() -> None:
+    policy = FakePolicy()
+    optimiser, rollouts = prepared(policy, epochs=1), sampled(policy)
+    rounded = replace(rollouts, logp=rollouts.logp.bfloat16().float())
+    assert optimiser.step(policy, credited(optimiser, rounded))["approx_kl"] == pytest.approx(0, abs=1e-12)
+
+
 def test_learning_leaves_dropout_as_off_as_it_was_while_sampling() -> None:
     policy = FakePolicy()
     policy.module.head = torch.nn.Sequential(torch.nn.Dropout(0.5), policy.module.head)
