@@ -1,14 +1,16 @@
 """Between texts and tokens: chat templates, control tokens, and the end of a sequence.
 
 Text that people or models wrote never becomes a control token: where a message holds the text of one, it is tokenised
-apart from the template, with special tokens split into plain ones.
+apart from the template, that text in pieces.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import jinja2
 
 from rlaif_core.errors import ConfigError, DataError
 from rlaif_core.types import Message, Prompt
@@ -17,17 +19,18 @@ from rlaif_core.types import Message, Prompt
 class Chat:
     """A tokeniser with its chat template; `ends` are the ids that end an answer, `pad` is never attended to."""
 
-    def __init__(self, tokenizer: Any, generation: Any, *, use_template: bool | None = None, eos: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, generation: Any, *, use_template: bool | None = None, eos: str | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         if use_template and not tokenizer.chat_template:
             raise ConfigError("[policy] chat is true, but the tokenizer has no chat template; set chat = false")
         self.use_template = bool(tokenizer.chat_template) if use_template is None else use_template
         self.ends = frozenset(_ends(tokenizer, generation, eos))
-        self.end = tokenizer.convert_tokens_to_ids(eos) if eos else tokenizer.eos_token_id
-        if self.end is None:
-            self.end = min(self.ends)
+        self._special, self._controls = _controls(tokenizer)
+        self._beginning = _beginning(tokenizer)
+        self.end = self._closing(tokenizer.convert_tokens_to_ids(eos) if eos else tokenizer.eos_token_id)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end
-        self._special = sorted(set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab()), key=len)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The tokens that the policy continues: the rendered template up to its answer, or the plain text."""
@@ -38,40 +41,45 @@ class Chat:
                 + "; give plain texts or a model with a template"
             )
         if self.use_template:
-            messages = prompt.messages or ({"role": "user", "content": prompt.text},)
-            ids = self._rendered(messages)
+            ids = self._rendered(prompt, _messages(prompt))
         else:
-            ids = list(self.tokenizer(prompt.text).input_ids)
-            if len(ids) > 1 and ids[-1] in self.ends:
-                ids.pop()  # some tokenisers end every text; a prompt goes on
+            ids = [*self._beginning, *self._plain(prompt.text, self._controls)]
         if not ids:
             raise DataError(f"prompt {prompt.id!r} has no tokens; nothing to continue")
         return ids
 
     def encode_answer(self, text: str) -> list[int]:
         """A recorded answer and the end of the sequence, to be put behind `encode(prompt)`: no second beginning."""
-        return [*self._plain(text), self.end]
+        return [*self._plain(text, self._special), self.end]
 
     def turn(self, prompt: Prompt, turn: str, *, ended: bool) -> list[int]:
-        """The tokens between an answer and the next: the end of the old one (unless `ended`), the user's turn, the cue."""
+        """The tokens between an answer and the next: the old one's end (unless `ended`), the user's turn, the cue."""
         if not self.use_template:
             raise ConfigError("a conversation of several turns needs a chat template")
         mark = _mark()
-        messages = prompt.messages or ({"role": "user", "content": prompt.text},)
-        said: tuple[Message, ...] = (*messages, {"role": "assistant", "content": mark}, {"role": "user", "content": turn})
-        ids = self._rendered(said, after=mark)
+        said = (*_messages(prompt), {"role": "assistant", "content": mark}, {"role": "user", "content": turn})
+        ids = self._rendered(prompt, said, after=mark)
         return ids[1:] if ended and ids and ids[0] in self.ends else ids
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer, without control tokens."""
-        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of an answer, without control tokens and without its end."""
+        said = [token for token in tokens if token not in self.ends]
+        text: str = self.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
-    def _rendered(self, messages: Sequence[Message], after: str | None = None) -> list[int]:
+    def spell(self, tokens: Sequence[int]) -> str:
+        """The text of tokens with every control token written out."""
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def _rendered(self, prompt: Prompt, messages: Sequence[Message], after: str | None = None) -> list[int]:
         """Tokens of the rendered template (from behind the text `after` on), hostile contents kept plain."""
         contents: dict[str, str] = {}
-        safe = [self._guarded(message, contents) for message in messages]
-        text: str = self.tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+        safe = [self._guarded(prompt, message, contents) for message in messages]
+        try:
+            text: str = self.tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise DataError(f"prompt {prompt.id!r}: the model's chat template refuses it: {error}") from error
         if after is not None:
             text = text.partition(after)[2]
         ids: list[int] = []
@@ -80,31 +88,80 @@ class Chat:
             before, found, rest = text.partition(mark)
             contents.pop(mark)
             if found:
-                ids += self._template(before) + self._plain(content)
+                ids += self._template(before) + self._plain(content, self._controls)
                 text = rest
         return ids + self._template(text)
 
-    def _guarded(self, message: Message, contents: dict[str, str]) -> Mapping[str, str]:
-        content = message["content"]
-        if not any(token in content for token in self._special):
+    def _guarded(self, prompt: Prompt, message: Message, contents: dict[str, str]) -> Mapping[str, str]:
+        for key, value in message.items():
+            if key != "content" and any(text in str(value) for text in self._controls):
+                raise DataError(f"prompt {prompt.id!r}: the {key} of a message holds a control token: {value!r}")
+        if not any(text in message["content"] for text in self._controls):
             return dict(message)
         mark = _mark()
-        contents[mark] = content
+        contents[mark] = message["content"]
         return {**message, "content": mark}
 
     def _template(self, text: str) -> list[int]:
-        if not text:
-            return []
         return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=False).input_ids)
 
-    def _plain(self, text: str) -> list[int]:
-        if not text:
-            return []
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+    def _plain(self, text: str, controls: Mapping[str, int]) -> list[int]:
+        """Tokens of a text, none of them among `controls`."""
+        ids = list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        if set(ids).isdisjoint(controls.values()):
+            return ids
+        # Not every tokeniser splits every control token; what is cut in two within each is none.
+        cuts = sorted({at + 1 for control in controls for at in _places(control, text)})
+        if not cuts:
+            return [token for token in ids if token not in controls.values()]
+        pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        return [token for piece in pieces for token in self._plain(piece, controls)]
+
+    def _closing(self, end: int | None) -> int:
+        """The id that ends a recorded answer: the one the template puts there, if it is an end, or the tokeniser's."""
+        if self.use_template and len(self.ends) > 1:
+            mark = _mark()
+            said = ({"role": "user", "content": "a"}, {"role": "assistant", "content": mark})
+            try:
+                ids = self._rendered(Prompt(id="closing", messages=said), said, after=mark)
+            except DataError:
+                ids = []
+            if ids and ids[0] in self.ends:
+                return ids[0]
+        return end if end is not None else min(self.ends)
+
+
+def _messages(prompt: Prompt) -> Sequence[Message]:
+    return prompt.messages or ({"role": "user", "content": prompt.text},)
 
 
 def _mark() -> str:
     return f"mark{secrets.token_hex(16)}"
+
+
+def _places(part: str, text: str) -> Iterable[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
+
+
+def _controls(tokenizer: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Text -> id of the tokens that no text may become: the special ones; these and those that the template writes."""
+    every = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+    named = {text: tokenizer.convert_tokens_to_ids(text) for text in tokenizer.all_special_tokens}
+    special = named | {t.content: n for n, t in tokenizer.added_tokens_decoder.items() if t.special}
+    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
+    written = {text: number for text, number in every.items() if text in template and not text.isspace()}
+    return special, special | written
+
+
+def _beginning(tokenizer: Any) -> list[int]:
+    """What the tokeniser puts before every text."""
+    alone = list(tokenizer("a", add_special_tokens=False).input_ids)
+    ids = list(tokenizer("a").input_ids)
+    starts = [at for at in range(len(ids)) if ids[at : at + len(alone)] == alone]
+    return ids[: starts[0]] if starts else []
 
 
 def _ends(tokenizer: Any, generation: Any, eos: str | None) -> list[int]:
@@ -119,6 +176,6 @@ def _ends(tokenizer: Any, generation: Any, eos: str | None) -> list[int]:
     if not known:
         raise ConfigError(
             "the tokenizer names no end-of-sequence token, so no answer would ever end; "
-            "set [policy] eos = \"...\" to the token that ends an answer"
+            'set [policy] eos = "..." to the token that ends an answer'
         )
     return known

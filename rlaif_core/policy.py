@@ -9,31 +9,36 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import rlaif_kernels as rk
+from rlaif_core.causal import CausalModel
 from rlaif_core.chat import Chat
 from rlaif_core.errors import CheckpointError, ConfigError
 from rlaif_core.protocols import Forward, State
 from rlaif_core.rollout import PolicySampler
-from rlaif_core.sampling import takes
+from rlaif_core.scoring import score
 from rlaif_core.types import Rollouts
+from rlaif_kernels.dense import accelerate
 
 
 class TransformersPolicy:
     """A transformers causal language model in training.
 
     model: a folder or a hub id. dtype: of the weights ("float32", "bfloat16", "auto"). device: "auto" takes a GPU
-    where there is one. chat: whether prompts go through the chat template (default: where the tokenizer has one).
-    lora: {r, alpha, dropout, targets} trains low-rank adapters only; adapter: a trained adapter to go on from.
-    eos: the end-of-sequence token, for a tokenizer that names none. attention: an `attn_implementation` of transformers.
+    where there is one. chat: whether prompts go through the chat template (default: where the tokenizer has one); in
+    neither case can a text write control tokens. lora: {r, alpha, dropout, targets} trains low-rank adapters only;
+    adapter: a trained adapter to go on from. eos: the end-of-sequence token, for a tokenizer that names none.
+    attention: an `attn_implementation` of transformers. kernels: "auto" computes linear layers by oneDNN where torch's
+    own way is slow (see `rlaif_kernels.dense`), "torch" never.
     """
 
     def __init__(
@@ -47,28 +52,28 @@ class TransformersPolicy:
         adapter: str | None = None,
         eos: str | None = None,
         attention: str | None = None,
+        kernels: Literal["auto", "torch"] = "auto",
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        with _loading(str(model)):
-            source = {"revision": revision, "trust_remote_code": trust_remote_code}
-            tokenizer = AutoTokenizer.from_pretrained(str(model), **source)
-            module = AutoModelForCausalLM.from_pretrained(
-                str(model), dtype=_dtype(dtype), use_safetensors=True, attn_implementation=attention, **source
-            )
+        self.device = _device(device)
+        source = {"revision": revision, "trust_remote_code": trust_remote_code}
+        tokenizer, module = _loaded(_place(str(model)), dtype=_dtype(dtype), attn_implementation=attention, **source)
         self.context = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-        self.hidden_size = int(module.config.get_text_config().hidden_size)
+        self.hidden_size = int(module.get_output_embeddings().weight.shape[1])
         self.chat = Chat(tokenizer, module.generation_config, use_template=chat, eos=eos)
         rows = module.get_input_embeddings().weight.shape[0]
-        if len(tokenizer) > rows:
+        if (tokens := max(tokenizer.get_vocab().values()) + 1) > rows:
             raise ConfigError(
-                f"the tokenizer of {model} has {len(tokenizer)} tokens, but its model only {rows} embeddings; "
+                f"the tokenizer of {model} has {tokens} tokens, but its model only {rows} embeddings; "
                 "they do not belong together, or the model needs resize_token_embeddings"
             )
         self.version = 0
-        self._reference: torch.nn.Module | str | None = None
+        self._reference: CausalModel | str | None = None
         self.module: torch.nn.Module = _adapted(module, lora, adapter).to(self.device).eval()
+        if kernels == "auto":
+            accelerate(self.module)
+        self.model = CausalModel(self.module)
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
         self._origin = _fingerprint(self.module)
 
@@ -79,52 +84,7 @@ class TransformersPolicy:
         return self.forward(rollouts).logp
 
     def forward(self, rollouts: Rollouts, *, entropy: bool = False, hidden: bool = False) -> Forward:
-        return self._forward(self.module, rollouts, entropy=entropy, hidden=hidden)
-
-    def _forward(self, module: Any, rollouts: Rollouts, *, entropy: bool = False, hidden: bool = False) -> Forward:
-        """The log-prob of the token at t comes from the logits at t - 1, divided by the sampling temperature."""
-        used = rollouts.attend.any(0).nonzero()[:, 0]
-        left, right = int(used[0]), int(used[-1]) + 1
-        tokens, attend = (x[:, left:right].to(self.device) for x in (rollouts.tokens, rollouts.attend))
-        mask = rollouts.mask[:, left:right].to(self.device)
-        first = int(mask.any(0).nonzero()[0, 0]) if bool(mask.any()) else tokens.shape[1] - 1
-        options: dict[str, Any] = {}
-        if takes(module, "logits_to_keep"):
-            options["logits_to_keep"] = tokens.shape[1] - first + 1
-        if takes(module, "position_ids"):
-            options["position_ids"] = (attend.cumsum(1) - 1).clamp(min=0)
-        with _last_hidden(module) if hidden else contextlib.nullcontext([]) as seen:
-            logits = module(
-                input_ids=tokens, attention_mask=None if bool(attend.all()) else attend, use_cache=False, **options
-            ).logits
-        logits = logits[:, -(tokens.shape[1] - first + 1) : -1]
-        chosen = mask[:, first:]
-        targets = tokens[:, first:][chosen]
-        logp, spread = self._score(logits[chosen], targets, rollouts, (left + first, right), entropy)
-
-        def scattered(values: Tensor) -> Tensor:
-            full = values.new_zeros(*rollouts.tokens.shape, *values.shape[1:])
-            return full.index_put(tuple((mask.nonzero() + torch.tensor([0, left], device=self.device)).T), values)
-
-        states = seen[0][:, -(tokens.shape[1] - first + 1) :] if hidden else None
-        return Forward(
-            scattered(logp),
-            scattered(spread) if spread is not None else None,
-            scattered(states[:, :-1][chosen]) if states is not None else None,
-            _at_last(states, attend[:, first - 1 :]) if states is not None else None,
-        )
-
-    def _score(
-        self, logits: Tensor, targets: Tensor, rollouts: Rollouts, columns: tuple[int, int], entropy: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """(logp [N], entropy [N] or None) of the chosen tokens over the support that they were drawn from."""
-        if rollouts.kept is not None:
-            here = slice(*columns)
-            kept = rollouts.kept[:, here].to(self.device)[rollouts.mask[:, here].to(self.device)].long()
-            # Positions without a list were drawn from the whole vocabulary; row by row both occur only after `extend`.
-            logits = _only_kept(logits, kept)
-        said = rk.token_logprobs(logits, targets, temperature=rollouts.temperature, entropy=entropy)
-        return said if isinstance(said, tuple) else (said, None)
+        return score(self.model, rollouts, entropy=entropy, hidden=hidden)
 
     def keep_reference(self) -> None:
         """Remember the policy as it is at the start of training: a copy, or for fresh adapters nothing at all."""
@@ -132,7 +92,7 @@ class TransformersPolicy:
             self._reference = "adapters off"
         elif self._reference is None:
             frozen = {id(p): p for p in self.module.parameters() if not p.requires_grad}  # shared, not copied
-            self._reference = copy.deepcopy(self.module, frozen).requires_grad_(False)
+            self._reference = CausalModel(copy.deepcopy(self.module, frozen).requires_grad_(False))
 
     def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
         if self._reference is None:
@@ -140,8 +100,8 @@ class TransformersPolicy:
         with torch.no_grad():
             if isinstance(self._reference, str):
                 with self.module.disable_adapter():  # type: ignore[operator]
-                    return self._forward(self.module, rollouts).logp
-            return self._forward(self._reference, rollouts).logp
+                    return score(self.model, rollouts).logp
+            return score(self._reference, rollouts).logp
 
     def state_dict(self) -> State:
         """What training changes, and the fingerprint of what it started from."""
@@ -166,9 +126,11 @@ class TransformersPolicy:
         """Write an ordinary transformers folder; trained adapters are merged into it and also kept beside it."""
         module: Any = self.module
         if self._adapters != "none":
-            module.save_pretrained(folder / "adapter")
-            module = copy.deepcopy(module).merge_and_unload()
-        module.save_pretrained(folder)
+            with _quiet():
+                module.save_pretrained(folder / "adapter")
+                module = copy.deepcopy(module).merge_and_unload()
+        with _quiet():
+            module.save_pretrained(folder)
         self.chat.tokenizer.save_pretrained(folder)
 
 
@@ -181,62 +143,97 @@ def _dtype(name: str) -> Any:
     return dtype
 
 
-@contextlib.contextmanager
-def _loading(model: str) -> Iterator[None]:
-    verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"[policy] model {model!r} cannot be loaded: {first}") from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"[policy] device {name!r} cannot be used here: {_first_line(error)}") from error
+
+
+def _loaded(model: str, **options: Any) -> tuple[Any, Any]:
+    """(tokeniser, module) of a folder or hub id; weights from safetensors alone, and all of them."""
+    source = {name: options[name] for name in ("revision", "trust_remote_code")}
+    with _loading(f"the tokenizer of model {model!r}"):
+        tokenizer = AutoTokenizer.from_pretrained(model, **source)
+    with _loading(f"model {model!r}"):
+        module, found = AutoModelForCausalLM.from_pretrained(
+            model, use_safetensors=True, output_loading_info=True, **options
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise ConfigError(
+            f"[policy] model {model!r} lacks weights that a language model of its kind has: {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}; it is incomplete, or no language model"
+        )
+    return tokenizer, module
+
+
+def _place(model: str) -> str:
+    """The folder or hub id; says what is wrong with a folder before the libraries take its name for a hub id."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if model.startswith((".", "/", "~")) or len(folder.parts) > 2:
+            raise ConfigError(f"[policy] model: there is no folder {model!r}")
+        return model
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"[policy] model: the folder {model!r} holds no model, for it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"[policy] model: the folder {model!r} has no .safetensors weights; pickled ones (.bin, .pt) are not "
+            "loaded, since they can run code: convert them where you trust them, with save_pretrained"
+        )
+    return str(folder)
+
+
+@contextlib.contextmanager
+def _loading(what: str) -> Iterator[None]:
+    try:
+        with _quiet():
+            yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"[policy] {what} cannot be loaded: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, logs or warnings of transformers and peft."""
+    verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers.logging.set_verbosity(verbosity)
+            if bars:
+                transformers.logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _adapted(module: Any, lora: dict[str, Any] | None, adapter: str | None) -> Any:
     if lora is None and adapter is None:
         return module
+    if lora is not None and adapter is not None:
+        raise ConfigError("[policy] has both lora (new adapters) and adapter (trained ones to go on from); choose one")
     try:
         import peft
     except ImportError as error:
         raise ConfigError("[policy] lora and adapter need peft: pip install 'rlaif-core[lora]'") from error
     if adapter is not None:
-        return peft.PeftModel.from_pretrained(module, adapter, is_trainable=True)
+        with _loading(f"adapter {adapter!r}"):
+            return peft.PeftModel.from_pretrained(module, adapter, is_trainable=True)
     known = {"r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
     options = {"targets": "all-linear", **(lora or {})}
     if unknown := set(options) - set(known):
-        raise ConfigError(f"[policy] lora has no option {sorted(unknown)[0]!r}. Options: {', '.join(known)}")
+        raise ConfigError(f"[policy] lora has no option {min(unknown)!r}. Options: {', '.join(known)}")
     named = {known[name]: value for name, value in options.items()}
-    return peft.get_peft_model(module, peft.LoraConfig(task_type="CAUSAL_LM", **named))
-
-
-@contextlib.contextmanager
-def _last_hidden(module: Any) -> Iterator[list[Tensor]]:
-    """Catch what goes into the output embeddings: the trunk's last hidden state, whatever the architecture calls it."""
-    seen: list[Tensor] = []
-    hook = module.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        yield seen
-    finally:
-        hook.remove()
-
-
-def _at_last(states: Tensor, attend: Tensor) -> Tensor:
-    """[B,H]: the state at each row's last attended position."""
-    place = attend.shape[1] - 1 - attend.flip(1).int().argmax(1)
-    return states[torch.arange(len(states), device=states.device), place]
-
-
-def _only_kept(logits: Tensor, kept: Tensor) -> Tensor:
-    """logits [N,V] with every token outside kept [N,K] (padded with -1) at -inf; rows without a list stay whole."""
-    allowed = torch.zeros(logits.shape[0], logits.shape[1] + 1, dtype=torch.bool, device=logits.device)
-    allowed.scatter_(1, kept.where(kept >= 0, logits.shape[1]), True)
-    allowed = allowed[:, :-1] | (kept < 0).all(1, keepdim=True)
-    return logits.masked_fill(~allowed, -torch.inf)
+    with _loading(f"lora with {options}"):
+        return peft.get_peft_model(module, peft.LoraConfig(task_type="CAUSAL_LM", **named))
 
 
 def _persistent(module: torch.nn.Module) -> frozenset[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlaif_core.errors import CheckpointError, ConfigError
 from rlaif_core.protocols import Critic, Forward, Policy, Sampler, Sampling, State
-from rlaif_core.sampling import Context, pick, seeds_of, uniforms
+from rlaif_core.sampling import pick, seeds_of, uniforms
 from rlaif_core.types import Finish, Prompt, Rollouts
 
 WORDS = ("yes", "no", "please", "thanks", "maybe", "red", "green", "blue", "one", "two", "and", "or", "is", "it")
@@ -117,12 +117,22 @@ class FakePolicy(Policy):
 
 
 @dataclass
+class _Context:
+    """Tokens so far: which were chosen, their log-probs, and the support that each had."""
+
+    tokens: list[int] = field(default_factory=list)
+    mask: list[bool] = field(default_factory=list)
+    logp: list[float] = field(default_factory=list)
+    kept: list[list[int]] = field(default_factory=list)
+
+
+@dataclass
 class _Row:
     """One conversation in the making."""
 
     prompt: Prompt
     group: int
-    context: Context = field(default_factory=lambda: Context([]))
+    context: _Context = field(default_factory=_Context)
     completion: str = ""
     finish: Finish = "stop"
 
@@ -241,7 +251,7 @@ def _packed(rows: Sequence[_Row], version: int, temperature: float) -> Rollouts:
     def padded(name: str, empty: object) -> list[list[object]]:
         return [[*getattr(its, name), *[empty] * (length - len(its.tokens))] for its in contexts]
 
-    def supports(its: Context) -> list[list[int]]:
+    def supports(its: _Context) -> list[list[int]]:
         return [[*ids, *[-1] * (width - len(ids))] for ids in [*its.kept, *[[]] * (length - len(its.tokens))]]
 
     return Rollouts(
@@ -262,8 +272,8 @@ def _packed(rows: Sequence[_Row], version: int, temperature: float) -> Rollouts:
 def _unpacked(rollouts: Rollouts) -> Iterator[_Row]:
     for index, prompt in enumerate(rollouts.prompts):
         real = rollouts.attend[index]
-        kept = [] if rollouts.kept is None else rollouts.kept[index][real].tolist()
-        context = Context(
+        kept = [[]] * int(real.sum()) if rollouts.kept is None else rollouts.kept[index][real].tolist()
+        context = _Context(
             rollouts.tokens[index][real].tolist(),
             rollouts.mask[index][real].tolist(),
             rollouts.logp[index][real].tolist(),

@@ -12,6 +12,7 @@ import rlaif_kernels as rk
 from rlaif_builtins.selfcheck import every, perform
 from rlaif_builtins.selfcheck.registry import Check
 from rlaif_core import sampling
+from rlaif_core.causal import CausalModel
 from rlaif_core.cli import application
 from rlaif_core.feedback import Score
 from rlaif_core.plugins import Plugins
@@ -31,23 +32,30 @@ def test_holds(number):
     assert outcome.held, outcome.said
 
 
-real_logprobs, real_answers, real_gae = rk.token_logprobs, sampling._answers, rk.gae
+real_logprobs, real_trimmed, real_gae = rk.token_logprobs, sampling._trimmed, rk.gae
+real_model = CausalModel.__init__
 
 
 def rolled(logits, targets, **how):
     return real_logprobs(logits, targets.roll(1), **how)
 
 
-def without_end(tokens, logps, kept, lengths, stopped):
-    return real_answers(tokens, logps, kept, (lengths - stopped.long()).clamp(min=1), stopped)
+def without_end(tokens, logps, supports, lengths, stopped):
+    return real_trimmed(tokens, logps, supports, (lengths - stopped.long()).clamp(min=1), stopped)
 
 
-def ended_if_short(tokens, logps, kept, lengths, stopped):
-    return real_answers(tokens, logps, kept, lengths, lengths < tokens.shape[1])
+def ended_if_short(tokens, logps, supports, lengths, stopped):
+    return real_trimmed(tokens, logps, supports, lengths, lengths < tokens.shape[1])
+
+
+def without_positions(self, module):
+    real_model(self, module)
+    self._takes -= {"position_ids"}
 
 
 def in_bfloat16(logits, targets, **how):
-    return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    said = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    return said.where(targets >= 0, 0)
 
 
 def zero_where_missing(self, group, channel="reward", *, contributed=True):
@@ -58,14 +66,14 @@ def zero_where_missing(self, group, channel="reward", *, contributed=True):
 
 PLANTED = {
     1: ("rlaif_kernels.token_logprobs", rolled),
-    2: ("rlaif_core.sampling._answers", without_end),
-    3: ("rlaif_core.sampling._answers", without_end),
+    2: ("rlaif_core.sampling._trimmed", without_end),
+    3: ("rlaif_core.sampling._trimmed", without_end),
     4: ("rlaif_builtins.credits.answers.last_chosen", lambda mask: mask & (mask.long().cumsum(1) == 1)),
-    5: ("rlaif_core.sampling._answers", ended_if_short),
+    5: ("rlaif_core.sampling._trimmed", ended_if_short),
     6: ("rlaif_kernels.gae", lambda *args, next_values=None, **how: real_gae(*args, **how)),
-    8: ("rlaif_core.policy.takes", lambda model, name: name != "position_ids"),
+    8: ("rlaif_core.causal.CausalModel.__init__", without_positions),
     9: ("rlaif_kernels.token_logprobs", lambda z, t, *, temperature=1.0, **how: real_logprobs(z, t, **how)),
-    10: ("rlaif_core.policy._only_kept", lambda logits, kept: logits),
+    10: ("rlaif_core.scoring._only_kept", lambda logits, kept: logits),
     12: ("rlaif_core.policy.TransformersPolicy.logprobs", lambda self, r: self.module.train() and self.forward(r).logp),
     13: ("rlaif_builtins.selfcheck.losses.kl_estimate", lambda logp, reference, estimator: logp - reference),
     14: ("rlaif_kernels.masked_whiten", lambda x, mask, **how: (x - x.mean()) / x.std()),
