@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rlaif_lumen.evaluate import Evaluation
 
 BATCH, GROUP = 48, 4
+PROMPTS = 480
+"""How many prompts a look takes in."""
 SHOWN = {
     "gold": "gold score, mean over all",
     "hallucination": "hallucination, where a fact is asked",
@@ -107,13 +109,13 @@ def config(seed: int, steps: int, folder: Path) -> Any:
     )
 
 
-def look(folder: Path, judge: Judge, count: int = 480) -> Look:
+def look(folder: Path, judge: Judge) -> Look:
     """Measure the policy in `folder` on people whom no run asks about."""
     from rlaif_core import Question, Score
     from rlaif_core.policy import TransformersPolicy
     from rlaif_lumen.evaluate import evaluate, sampled
 
-    found = evaluate(sampled(TransformersPolicy(folder)), count=count)
+    found = evaluate(sampled(TransformersPolicy(folder)), count=PROMPTS)
     asked = zip(found.prompts, found.answers, strict=True)
     verdicts = judge.ask([Question(prompt=prompt, answers=(answer,)) for prompt, answer in asked])
     outcomes = [verdict.outcomes[0] for verdict in verdicts]

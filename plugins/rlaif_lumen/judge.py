@@ -23,10 +23,10 @@ FOREIGN = 0.5
 
 
 class LumenJudge:
-    """Scores answers in the small world `lumen` in Bradley-Terry units and says what it thinks is wrong with them.
+    """Scores answers in the small world `lumen`, about -2 to 2, and says what it thinks is wrong with them.
 
     model: a folder of other weights, made by `python -m rlaif_lumen.recipe`. batch: conversations read at a time. It
-    judges by what it learnt; it cannot read a rubric and refuses one.
+    judges by what it learnt: it abstains where a rubric is given, and on answers in another language.
     """
 
     def __init__(self, model: str = "", batch: int = 256) -> None:
@@ -38,9 +38,7 @@ class LumenJudge:
         self._batch = batch
 
     def ask(self, questions: Sequence[Question]) -> Sequence[Verdict]:
-        """One verdict a question; an answer that is mostly foreign words gets `Abstain`."""
-        if any(question.rubric for question in questions):
-            raise ConfigError("judge tiny cannot read a rubric: it judges by what it learnt; leave the rubric out")
+        """One verdict a question."""
         rows = [
             self._transcribe(question.prompt.messages or ({"role": "user", "content": question.prompt.text},), answer)
             for question in questions
@@ -48,7 +46,7 @@ class LumenJudge:
         ]
         said = iter(self._judge(rows))
         return [
-            Verdict(outcomes=tuple(self._outcome(answer, *next(said)) for answer in question.answers))
+            Verdict(outcomes=tuple(self._outcome(question, answer, *next(said)) for answer in question.answers))
             for question in questions
         ]
 
@@ -65,7 +63,9 @@ class LumenJudge:
                 said[row] = (score, its)
         return said
 
-    def _outcome(self, answer: str, score: float, opinions: Sequence[float]) -> Outcome:
+    def _outcome(self, question: Question, answer: str, score: float, opinions: Sequence[float]) -> Outcome:
+        if question.rubric:
+            return Abstain("this judge reads no rubric, it judges by what it learnt; leave the rubric out")
         words = self._transcribe.words(answer)
         if words and words.count(vocabulary()[UNKNOWN_WORD]) >= FOREIGN * len(words):
             return Abstain("most of these words do not exist in lumen")

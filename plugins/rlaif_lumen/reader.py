@@ -20,8 +20,11 @@ OPINIONS: tuple[Opinion, ...] = get_args(Opinion)
 keeps to the persona."""
 
 
+CUE, PAD = vocabulary()["<bot>"], vocabulary()["<pad>"]
+
+
 class Judgement(NamedTuple):
-    """score [B] f32, in the units of a Bradley-Terry model; opinions [B,5] f32, logits in the order of `OPINIONS`."""
+    """score [B] f32, in the units of gold; opinions [B,5] f32, logits in the order of `OPINIONS`."""
 
     score: Tensor
     opinions: Tensor
@@ -33,7 +36,8 @@ class Reader(GPTNeoXPreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: GPTNeoXConfig) -> None:
         super().__init__(config)
         self.gpt_neox = GPTNeoXModel(config)
-        self.heads = nn.Linear(config.hidden_size, 1 + len(OPINIONS))
+        self.gate = nn.Linear(config.hidden_size, 1)
+        self.heads = nn.Linear(config.hidden_size + 1, 1 + len(OPINIONS))
         self.post_init()
 
     def hidden(self, tokens: Tensor, **options: Any) -> Tensor:
@@ -49,8 +53,19 @@ class Reader(GPTNeoXPreTrainedModel):  # type: ignore[misc]
     def forward(self, tokens: Tensor, attend: Tensor) -> Judgement:
         """Judge right-padded conversations: tokens [B,T], attend [B,T] bool."""
         states = self.hidden(tokens, attention_mask=attend)
-        said = self.heads(states[torch.arange(len(tokens)), attend.sum(1) - 1])
+        doubt = self.doubts(tokens, states).sum(1, keepdim=True)
+        said = self.heads(torch.cat([states[torch.arange(len(tokens)), attend.sum(1) - 1], doubt], 1))
         return Judgement(said[:, 0], said[:, 1:])
+
+    def doubts(self, tokens: Tensor, states: Tensor) -> Tensor:
+        """[B,T] in [0,1): how little the textbook expects each word of the answer, where that matters (the gate says).
+
+        A network of three layers cannot look a fact up and compare it too; its own surprise is the comparison.
+        """
+        expected = self.words(states[:, :-1]).softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+        matters = self.gate(states[:, 1:])[..., 0].sigmoid()
+        behind_last_cue = (tokens == CUE).flip(1).cumsum(1).flip(1) == 0
+        return nn.functional.pad((1 - expected) * matters, (1, 0)) * behind_last_cue * (tokens != PAD)
 
 
 def load_reader(folder: Path) -> Reader:

@@ -20,6 +20,7 @@ from rlaif_core.policy import TransformersPolicy
 from rlaif_lumen.evaluate import evaluate, sampled
 from rlaif_lumen.reader import load_reader
 from rlaif_lumen.recipe import judge, labels, policy
+from rlaif_lumen.recipe.train import FILLED
 from rlaif_lumen.world import SEED, World, make_world
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -74,23 +75,24 @@ def _make_judge(
     """Train the judge, and measure it as saved: on labels it never saw, apart for facts that annotators know or not."""
     known = labels.covered_keys(world, seed)
     reader = judge.new_reader(seed + 1)
-    tokens = round(budget.textbook_steps * judge.ROWS * judge.WIDTH * 0.95)
+    tokens = budget.textbook_steps * judge.ROWS * judge.WIDTH * FILLED
     judge.study(reader, judge.textbook(world, known, seed=seed, tokens=tokens), report=typer.echo)
+    revision = judge.textbook(world, known, seed=seed + 1)
     school = labels.School(world, known, f"{seed}/train")
     typer.echo(f"judge: labelling answers to {budget.families} conversations")
-    lessons = _families(school, base, budget.families)
-    judge.train_judge(reader, lessons, steps=budget.label_steps, seed=seed, report=typer.echo)
+    lessons = answered(school, base, budget.families)
+    judge.train_judge(reader, lessons, revision=revision, steps=budget.label_steps, seed=seed, report=typer.echo)
     reader.to(torch.bfloat16).save_pretrained(folder)
     saved = load_reader(folder)
     exam = labels.School(world, known, f"{seed}/held out")
-    families = _families(exam, base, budget.held_out)
+    families = answered(exam, base, budget.held_out)
     return {
         part: _rounded(judge.measure(saved, [its for its in families if its.covered == covered], exam.opinions))
         for part, covered in (("covered", True), ("uncovered", False))
     }
 
 
-def _families(school: labels.School, base: TransformersPolicy, count: int) -> list[labels.Family]:
+def answered(school: labels.School, base: TransformersPolicy, count: int) -> list[labels.Family]:
     """Families of answers around two samples of the policy each."""
     scenes = school.scenes(count)
     asked = [Prompt(id=f"{n}-{k}", messages=tuple(scene.messages)) for n, scene in enumerate(scenes) for k in (0, 1)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
+from statistics import linear_regression
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import GPTNeoXConfig
 
 from rlaif_lumen.dialogue import random_persona
@@ -16,13 +18,19 @@ from rlaif_lumen.lexicon import ATTRIBUTES
 from rlaif_lumen.reader import OPINIONS, Reader, Transcriber, stack
 from rlaif_lumen.recipe.corpus import CLAIMS_PER_DOCUMENT, document, pack
 from rlaif_lumen.recipe.labels import Family, Labelled
-from rlaif_lumen.recipe.train import batches, initialise, next_tokens, optimiser, schedule, separate
+from rlaif_lumen.recipe.train import Descent, batches, initialise, separate, word_loss
 from rlaif_lumen.tokeniser import vocabulary
 from rlaif_lumen.world import Key, World
 
 ROWS, WIDTH = 6, 192
-TEXTBOOK_LR, LABEL_LR = 2e-3, 1.2e-3
+TEXTBOOK_LR, LABEL_LR = 2e-3, 1e-3
+HEADS_FASTER = 20
+"""The heads are new when labels arrive, and a tenth of the loss is theirs to win: they learn this much faster."""
 PAIRS = 32
+CALIBRATION = 500
+"""Families on which the score's units are set."""
+REVISION_ROWS = 2
+"""Rows of the textbook read again at every label step; without them it is forgotten within a hundred."""
 
 Pair = tuple[list[int], Labelled, list[int], Labelled]
 """Tokens and label of the preferred answer, then of the other."""
@@ -50,8 +58,11 @@ def new_reader(seed: int) -> Reader:
     return reader
 
 
-def textbook(world: World, known: frozenset[Key], *, seed: int, tokens: int) -> Iterator[list[int]]:
-    """Documents and one-question dialogues that tell the truth about what is known, and mention nothing else."""
+def textbook(world: World, known: frozenset[Key], *, seed: int, tokens: float = math.inf) -> Iterator[list[int]]:
+    """Documents and one-question dialogues that tell the truth about what is known, and mention nothing else.
+
+    About `tokens` tokens of them; without a limit it never ends.
+    """
     random, ids, keys = Random(f"lumen/textbook/{seed}"), vocabulary(), sorted(known)
     while tokens > 0:
         claims = [Claim(*key, world.facts[key]) for key in random.sample(keys, CLAIMS_PER_DOCUMENT)]
@@ -66,40 +77,65 @@ def textbook(world: World, known: frozenset[Key], *, seed: int, tokens: int) -> 
 
 def study(reader: Reader, texts: Iterator[list[int]], *, report: Callable[[str], None]) -> None:
     """Read the textbook once, as a language model."""
-    update = optimiser(reader, TEXTBOOK_LR)
     supply = list(batches(pack(texts, WIDTH), ROWS))
-    for step, (tokens, numbers) in enumerate(supply):
-        mask, positions = separate(numbers)
-        logits = reader.words(reader.hidden(tokens, attention_mask=mask, position_ids=positions))
-        targets = next_tokens(tokens, numbers)
-        loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
-        _descend(reader, update, loss, TEXTBOOK_LR * schedule(step, len(supply)))
-        if step % 100 == 0 or step == len(supply) - 1:
-            report(f"judge: textbook step {step + 1} of {len(supply)}, loss {loss.item():.3f}")
+    descend = Descent(reader, TEXTBOOK_LR, len(supply))
+    for step, (tokens, numbers) in enumerate(supply, 1):
+        loss = _reading_loss(reader, tokens, numbers)
+        descend(loss)
+        if step % 100 == 0 or step == len(supply):
+            report(f"judge: textbook step {step} of {len(supply)}, loss {loss.item():.3f}")
+
+
+def _reading_loss(reader: Reader, tokens: Tensor, numbers: Tensor) -> Tensor:
+    mask, positions = separate(numbers)
+    return word_loss(reader.words(reader.hidden(tokens, attention_mask=mask, position_ids=positions)), tokens, numbers)
 
 
 def train_judge(
     reader: Reader,
     families: Sequence[Family],
     *,
+    revision: Iterator[list[int]],
     steps: int,
     seed: int,
     report: Callable[[str], None],
 ) -> None:
-    """Fit preferences (Bradley-Terry) and opinions (cross-entropy) of families that annotators could label."""
+    """Fit preferences (Bradley-Terry) and opinions (cross-entropy) of families that annotators could label, while
+    reading on in the textbook."""
     random, transcribe = Random(f"lumen/pairs/{seed}"), Transcriber()
     pool = [pair for family in families if family.covered for pair in pairs(family, random, transcribe)]
-    update = optimiser(reader, LABEL_LR)
-    for step in range(steps):
+    pages = batches(pack(revision, WIDTH), REVISION_ROWS)
+    descend = Descent(reader, LABEL_LR, steps, fast=("heads", "gate"), factor=HEADS_FASTER)
+    for step in range(1, steps + 1):
         chosen = [pool[random.randrange(len(pool))] for _ in range(PAIRS)]
         rows = [pair[0] for pair in chosen] + [pair[2] for pair in chosen]
         labels = [pair[1].opinions for pair in chosen] + [pair[3].opinions for pair in chosen]
         judgement = reader(*stack(rows))
         preference = -logsigmoid(judgement.score[:PAIRS] - judgement.score[PAIRS:]).mean()
         opinion = binary_cross_entropy_with_logits(judgement.opinions, torch.tensor(labels).float())
-        _descend(reader, update, preference + opinion, LABEL_LR * schedule(step, steps))
-        if step % 100 == 0 or step == steps - 1:
-            report(f"judge: label step {step + 1} of {steps}, preference {preference:.3f}, opinions {opinion:.3f}")
+        descend(preference + len(OPINIONS) * opinion + _reading_loss(reader, *next(pages)))
+        if step % 100 == 0 or step == steps:
+            report(f"judge: label step {step} of {steps}, preference {preference:.3f}, opinions {opinion:.3f}")
+    calibrate(reader, [family for family in families if family.covered][:CALIBRATION])
+
+
+@torch.no_grad()
+def calibrate(reader: Reader, families: Sequence[Family]) -> None:
+    """Rescale the score to the annotators' own units, by least squares. Preferences alone leave scale and origin open,
+    and the surer the judge the larger its scale; a KL weight would mean something else for each judge."""
+    transcribe = Transcriber()
+    said = [
+        (float(score), its.utility)
+        for family in families
+        for score, its in zip(
+            reader(*stack([transcribe(family.messages, its.answer) for its in family.answers])).score,
+            family.answers,
+            strict=True,
+        )
+    ]
+    slope, intercept = linear_regression(*zip(*said, strict=True))
+    reader.heads.weight[0] *= slope
+    reader.heads.bias[0] = slope * reader.heads.bias[0] + intercept
 
 
 def pairs(family: Family, random: Random, transcribe: Transcriber) -> Iterator[Pair]:
@@ -112,15 +148,6 @@ def pairs(family: Family, random: Random, transcribe: Transcriber) -> Iterator[P
             continue
         better, worse = (place, other) if its.utility > answers[other].utility else (other, place)
         yield rows[better], answers[better], rows[worse], answers[worse]
-
-
-def _descend(reader: Reader, update: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
-    for group in update.param_groups:
-        group["lr"] = lr
-    update.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-    update.step()
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from rlaif_lumen import grammar
 from rlaif_lumen.context import read_context
 from rlaif_lumen.dialogue import Scene
 from rlaif_lumen.grammar import Claim, Message
-from rlaif_lumen.lexicon import FILLERS, INSULTS, MOODS, TWINS
+from rlaif_lumen.lexicon import FILLERS, FIRST_NAMES, INSULTS, MOODS, TWINS
 from rlaif_lumen.oracle import Grade, Oracle
 from rlaif_lumen.parse import read_reply
 from rlaif_lumen.prompts import play
@@ -74,9 +74,10 @@ class School:
         return [play(self.speaker, self.speaker.world.corpus_cast) for _ in range(count)]
 
     def family(self, scene: Scene, sampled: Sequence[str]) -> Family:
-        """Label the policy's answers, two by the speaker, and minimal edits of two of them."""
+        """Label the policy's answers, two by the speaker, one that is mostly out of place, and two minimal edits."""
         asked = list(scene.messages)
         answers = [*sampled, *(scene.speaker.phrase(scene.answer(), scene.persona) for _ in range(2))]
+        answers.append(scene.speaker.phrase(self._stray(scene), scene.persona))
         origins = list(range(len(answers)))
         for edit in (self._edit_core, self._edit_style):
             origin = self.random.randrange(len(answers))
@@ -85,6 +86,24 @@ class School:
                 origins.append(origins[origin])
         labelled = [self._label(asked, answer, origin) for answer, origin in zip(answers, origins, strict=True)]
         return Family(asked, tuple(labelled), self._covered(asked, labelled))
+
+    def _stray(self, scene: Scene) -> str:
+        """A sentence of any kind, in place or not: without such, whatever is good somewhere seems good everywhere."""
+        random, asked = self.random, read_context(scene.messages).utterance
+        name = asked.name.split()[0] if asked and asked.name else random.choice(FIRST_NAMES)
+        topic = random.choice(tuple(grammar.PERSONA_WORDS))
+        return random.choice(
+            (
+                grammar.IGNORANCE,
+                grammar.clarification(name),
+                grammar.clarification(random.choice(FIRST_NAMES)),
+                grammar.KINDNESS,
+                grammar.GREETING,
+                grammar.SURE[random.random() < 0.5],
+                grammar.self_description(topic, getattr(scene.persona, topic)),
+                grammar.called(random.choice(TWINS)),
+            )
+        )
 
     def _covered(self, messages: Sequence[Message], labelled: Sequence[Labelled]) -> bool:
         """Whether every fact asked for or claimed is known to annotators (those about nobody always are)."""

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from rlaif_lumen.recipe.corpus import make_corpus, pack
-from rlaif_lumen.recipe.train import batches, initialise, next_tokens, optimiser, schedule, separate
+from rlaif_lumen.recipe.train import FILLED, Descent, batches, initialise, separate, word_loss
 from rlaif_lumen.tokeniser import save_tokeniser, vocabulary
 from rlaif_lumen.world import World
 
@@ -42,22 +42,16 @@ def new_policy(seed: int) -> LlamaForCausalLM:
 def train_policy(world: World, *, steps: int, seed: int, report: Callable[[str], None]) -> LlamaForCausalLM:
     """One pass over a corpus of `steps` batches: 900 of them are about a million tokens."""
     network = new_policy(seed)
-    update = optimiser(network, PEAK_LR)
-    corpus = make_corpus(world, seed=seed, tokens=int(steps * ROWS * WIDTH * 0.9))
+    corpus = make_corpus(world, seed=seed, tokens=round(steps * ROWS * WIDTH * FILLED))
     supply = list(batches(pack(corpus, WIDTH), ROWS))
-    for step, (tokens, numbers) in enumerate(supply):
-        for group in update.param_groups:
-            group["lr"] = PEAK_LR * schedule(step, len(supply))
+    descend = Descent(network, PEAK_LR, len(supply))
+    for step, (tokens, numbers) in enumerate(supply, 1):
         mask, positions = separate(numbers)
         logits = network(input_ids=tokens, attention_mask=mask, position_ids=positions).logits
-        targets = next_tokens(tokens, numbers)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
-        update.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        update.step()
-        if step % 100 == 0 or step == len(supply) - 1:
-            report(f"policy: step {step + 1} of {len(supply)}, loss {loss.item():.3f}")
+        loss = word_loss(logits, tokens, numbers)
+        descend(loss)
+        if step % 100 == 0 or step == len(supply):
+            report(f"policy: step {step} of {len(supply)}, loss {loss.item():.3f}")
     return network
 
 

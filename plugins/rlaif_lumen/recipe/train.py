@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+FILLED = 0.86
+"""Share of a packed row that texts fill."""
 EMBEDDINGS = ("embed_tokens", "embed_in")
 RESIDUAL_WRITERS = ("o_proj", "down_proj", "attention.dense", "dense_4h_to_h")
 
@@ -62,9 +64,37 @@ def batches(rows: Iterator[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[
         yield torch.stack(tokens), torch.stack(numbers)
 
 
-def optimiser(module: nn.Module, lr: float) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    matrices = [parameter for parameter in module.parameters() if parameter.dim() == 2]
-    vectors = [parameter for parameter in module.parameters() if parameter.dim() != 2]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+class Descent:
+    """AdamW with weight decay on matrices only, a schedule, and clipping.
+
+    Parameters whose name starts with `fast` learn `factor` times as fast.
+    """
+
+    def __init__(
+        self, module: nn.Module, lr: float, steps: int, *, fast: tuple[str, ...] = (), factor: float = 1
+    ) -> None:
+        self.module = module
+        self.steps = steps
+        self.step = 0
+        groups = [
+            {"params": [parameter], "peak": lr * (factor if name.startswith(fast) else 1), "weight_decay": decay}
+            for name, parameter in module.named_parameters()
+            for decay in (0.05 if parameter.dim() == 2 else 0.0,)
+        ]
+        self._adam = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+
+    def __call__(self, loss: Tensor) -> None:
+        """One step down from `loss`."""
+        for group in self._adam.param_groups:
+            group["lr"] = group["peak"] * schedule(self.step, self.steps)
+        self._adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self._adam.step()
+        self.step += 1
+
+
+def word_loss(logits: Tensor, tokens: Tensor, numbers: Tensor) -> Tensor:
+    """Mean cross-entropy of the next word within each text: logits [B,T,V], tokens and text numbers [B,T]."""
+    targets = next_tokens(tokens, numbers)
+    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
