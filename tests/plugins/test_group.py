@@ -133,3 +133,26 @@ def test_every_channel_is_compared_by_itself(drawn, told) -> None:
     feedback = told(good=[0, 1], bad=[7, 3], channels={"bad": "cost:harm"})
     assert advantages(Group(), rollouts, feedback) == [-1, 1]
     assert advantages(Group(), rollouts, feedback, "cost:harm") == [1, -1]
+
+
+@pytest.mark.parametrize("per_source", [False, True])
+def test_a_flat_judge_does_not_blow_a_small_penalty_up(per_source):
+    rollouts = make_rollouts([("yes", "no", "red")])
+    said = {"judge": [1.0, 1.0, 1.0], "kl": [-0.3, -0.1, -0.5]}
+    feedback = make_feedback(rollouts, said, weights={"kl": 0.01}, contributed={"kl"})
+    advantages = Group(per_source=per_source).assign(rollouts, feedback, NoCritic()).advantages["reward"]
+    firsts = [float(row[mask][0]) for row, mask in zip(advantages, rollouts.mask, strict=True)]
+    assert firsts == pytest.approx([0.0, 0.002, -0.002], abs=1e-7)
+
+
+def test_what_is_contributed_does_not_change_the_scale_of_what_is_judged():
+    rollouts = make_rollouts([("yes", "no", "red", "blue")])
+    judged = [1.0, 2.0, 4.0, 9.0]
+    alone = make_feedback(rollouts, {"judge": judged})
+    beside = make_feedback(
+        rollouts, {"judge": judged, "kl": [-50.0, -1.0, 0.0, -1.0]}, weights={"kl": 0.0}, contributed={"kl"}
+    )
+    assert torch.equal(
+        Group().assign(rollouts, alone, NoCritic()).advantages["reward"],
+        Group().assign(rollouts, beside, NoCritic()).advantages["reward"],
+    )

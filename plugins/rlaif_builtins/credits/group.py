@@ -22,7 +22,8 @@ class Group(Credit):
     `scale` "none" leaves out the division (Liu et al., 2025, Dr. GRPO). The std is that of the population, or with
     `unbiased` that of a sample (n - 1). Where the rewards do not differ by more than float32 noise, or there is only
     one, the advantage is exactly 0. With `per_source`, each source is compared within the group by itself before the
-    weighted sum, so that none drowns the others by its scale (Liu et al., 2026, GDPO).
+    weighted sum, so that none drowns the others by its scale (Liu et al., 2026, GDPO). What the optimiser contributes
+    (a KL penalty) is centred but never divided: a flat judge must not blow a small penalty up to a full advantage.
     `truncated` "drop" leaves out answers that the length limit cut off. Returns are the rewards themselves.
     """
 
@@ -37,7 +38,7 @@ class Group(Credit):
         advantages = {
             channel: self._by_source(feedback, channel, counted, group)
             if self.per_source
-            else self._compared(its, counted, group)
+            else self._together(feedback, channel, its, counted, group)
             for channel, its in values.items()
         }
         return Experience(
@@ -48,11 +49,17 @@ class Group(Credit):
             counted=counted.to(mask.device),
         )
 
+    def _together(self, feedback: Feedback, channel: str, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+        """[B] f64: the sum of the configured sources compared; what the optimiser contributes keeps its own scale."""
+        asked = feedback.totals(group, channel, contributed=False)[0].double().where(counted, 0.0)
+        added = (values - asked) if feedback.contributed & set(feedback.sources(channel)) else torch.zeros_like(values)
+        return self._compared(asked, counted, group) + _centred(added, counted, group)
+
     def _compared(self, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
         """[B] f64 -> [B]: the advantages; 0 where not counted."""
         part = counted.double()
         size = over(part, group)
-        centred = (values - over(values * part, group) / size.clamp(min=1)) * part
+        centred = _centred(values, counted, group)
         variance = over(centred.square(), group) / (size - int(self.unbiased)).clamp(min=1)
         typical = over(values.square() * part, group) / size.clamp(min=1)
         flat = variance <= NOISE**2 * typical
@@ -67,5 +74,12 @@ class Group(Credit):
             values = torch.tensor([its.value if isinstance(its, Score) else 0.0 for its in said], dtype=torch.float64)
             silent = counted & ~torch.tensor([isinstance(its, Score) for its in said])
             heard = counted & (over(silent.double(), group) == 0)
-            total += feedback.weights[name] * self._compared(values, heard, group)
+            compare = _centred if name in feedback.contributed else self._compared
+            total += feedback.weights[name] * compare(values, heard, group)
         return total
+
+
+def _centred(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+    """[B] f64 -> [B]: each counted answer less the mean of its group's counted answers; 0 where not counted."""
+    part = counted.double()
+    return (values - over(values * part, group) / over(part, group).clamp(min=1)) * part
