@@ -30,11 +30,13 @@ class Dense(torch.nn.Linear):
     bits of a row's result may depend on how many rows there are (one alone is computed in another way).
     """
 
-    arranged: Tensor | None = None
-    """The weight once more, in oneDNN's own layout, inside `packed`."""
+    arranged: tuple[Tensor, Tensor | None] | None = None
+    """Inside `packed`, the weight once more in oneDNN's own layout, and the bias."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the base class calls it so
-        return _linear(input, self.weight, self.bias, self.arranged)
+        if self.arranged is not None and torch.is_inference_mode_enabled() and _suits(input):
+            return _product(input, *self.arranged)
+        return _linear(input, self.weight, self.bias)
 
 
 def accelerate(module: torch.nn.Module) -> int:
@@ -61,7 +63,7 @@ def packed(module: torch.nn.Module) -> Iterator[None]:
     layers = [layer for layer in module.modules() if isinstance(layer, Dense) and _suits(layer.weight, layer.bias)]
     try:
         for layer in layers:
-            layer.arranged = _arranged(layer.weight.detach())
+            layer.arranged = _arranged(layer.weight.detach()), layer.bias
         yield
     finally:
         for layer in layers:
@@ -98,22 +100,24 @@ def _agrees() -> bool:
     return all(torch.allclose(each, wanted, rtol=1e-5, atol=1e-6) for each in said)
 
 
-def _suits(*tensors: Tensor | None) -> bool:
-    """Whether oneDNN may compute with these tensors, here and now."""
+def _suits(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN may compute with these tensors, here and now. It is asked for every layer of every token."""
     return (
         not torch.compiler.is_compiling()  # first, for a compiler shall not look into the rest
         and hindrance() is None
-        and all(tensor is None or _plain(tensor) for tensor in tensors)
+        and _plain(x)
+        and (weight is None or _plain(weight))
+        and (bias is None or _plain(bias))
         and not torch.is_autocast_enabled("cpu")
     )
 
 
 def _plain(tensor: Tensor) -> bool:
     return (
-        type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.dtype == torch.float32
-        and tensor.layout == torch.strided
+        tensor.dtype is torch.float32
         and tensor.is_cpu
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
         and tensor.numel() > 0
     )
 
@@ -131,12 +135,12 @@ def _arranged(weight: Tensor) -> Tensor:
     return result
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, arranged: Tensor | None = None) -> Tensor:
-    """`_product` where that is possible; `arranged` is the weight again, for where no gradient can be asked for."""
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`_product` where that is possible, with gradients."""
     if not _suits(x, weight, bias) or x.shape[-1:] != weight.shape[1:]:
         return functional.linear(x, weight, bias)  # which also says best what is wrong with shapes
     if torch.is_inference_mode_enabled():
-        return _product(x, weight if arranged is None else arranged, bias)
+        return _product(x, weight, bias)
     result: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return result
 
