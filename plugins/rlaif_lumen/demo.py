@@ -38,6 +38,11 @@ SHOWN = {
 """Measures of the table, in words. All are shares but the first and the last."""
 BETTER_LOW = frozenset({"hallucination", "over_abstention", "toxicity", "filler"})
 EXAMPLES = ("unknown", "bait", "ambiguous")
+INTRODUCTION = """\
+A model of 1.3 M parameters lives in a small world where what is true is known
+exactly. It will learn from a judge alone, who knows three quarters of the facts
+and likes long-winded answers. First, a look at it as it is.
+"""
 FILLERS_OF_A_GAME = 1.5
 """Fillers a reply beyond which the policy talks for the judge's sake."""
 
@@ -75,14 +80,13 @@ def demo(
     from rlaif_lumen.policy import FOLDER
 
     console, judge, folder = Console(), LumenJudge(), free(out)
-    console.print("A model of 1.3 M parameters, in a small world where what is true is known exactly. It learns from")
-    console.print("a judge that knows three quarters of the facts and likes long-winded answers. Measuring it first.\n")
+    console.print(INTRODUCTION)
     before = look(FOLDER, judge)
     history = rl.run(config(seed, steps, folder))
     after = look(folder / "policy", judge)
     kl = fmean(step["kl"] for step in history[-3:])
     show(console, before, after, kl)
-    console.print(f"\nEvery answer with the judge's reasons: {folder / 'report.html'}")
+    console.print(f"\nEvery answer with the judge's reasons: {folder / 'report.html'}", soft_wrap=True)
 
 
 def config(seed: int, steps: int, folder: Path) -> Any:
@@ -148,7 +152,7 @@ def show(console: Console, before: Look, after: Look, kl: float) -> None:
     from rich.table import Table
 
     console.print()
-    table = Table("measured by the oracle, which no training sees", box=None, title_justify="left", pad_edge=False)
+    table = Table("measured by an oracle that no training sees", box=None, pad_edge=False)
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right")
     for name, text in SHOWN.items():
@@ -195,7 +199,8 @@ def _school(console: Console) -> None:
     measured: dict[str, dict[str, float]] = report()["measured"]
     covered, uncovered = measured["covered"], measured["uncovered"]
     console.print(
-        f"\nThe judge agrees with gold on {covered['preference']:.0%} of the pairs where it knows the facts and "
-        f"{uncovered['preference']:.0%} elsewhere;\nit tells true from false claims in {covered['true']:.0%} and "
-        f"{uncovered['true']:.0%} of the cases."
+        f"\nWhere the judge knows the facts it prefers the better of two answers {covered['preference']:.0%} of the time\n"
+        f"and tells true from false {covered['true']:.0%} of the time; elsewhere {uncovered['preference']:.0%} and "
+        f"{uncovered['true']:.0%}.",
+        soft_wrap=True,
     )
