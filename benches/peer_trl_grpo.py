@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--continuous", action="store_true", help="generate by transformers' continuous batching")
     parser.add_argument("--bf16", action="store_true", help="TRL's default autocast; off for a comparison in float32")
     parser.add_argument("--ban-eos", choices=("suppress", "minimum"), default="suppress")
+    parser.add_argument("--lockstep", action="store_true", help="after each step say so and wait for a line on stdin")
     parser.add_argument("--profile", type=Path, help="write a cProfile of the timed steps here (slows them)")
     return parser.parse_args()
 
 
 class Stopwatch:
-    """Wall and processor seconds by phase, one row a step; phases are wrapped methods and never nest."""
+    """Wall and processor seconds by phase, one row a step; phases are wrapped methods and never nest.
 
-    def __init__(self) -> None:
+    What is timed `aside` may lie within phases or around them. In `lockstep` each lap is said aloud, and the clock
+    stands still until a line on stdin asks for the next, so that two programs can take steps in turn.
+    """
+
+    def __init__(self, aside: Sequence[str] = (), lockstep: bool = False) -> None:
         self.rows: list[dict[str, float]] = []
-        self._row = dict.fromkeys(PHASES, 0.0)
+        self._lockstep = lockstep
+        self._zeros = dict.fromkeys((*PHASES, *aside), 0.0)
+        self._row = dict(self._zeros)
         self._wall, self._processor = time.perf_counter(), time.process_time()
 
     def wrap(self, owner: Any, method: str, phase: str | Callable[..., str | None]) -> None:
@@ -83,9 +90,13 @@ class Stopwatch:
         """End a step: whatever no phase claimed is `other`."""
         wall, processor = time.perf_counter(), time.process_time()
         row = {"wall": wall - self._wall, "processor": processor - self._processor, **self._row}
-        row["other"] = row["wall"] - sum(self._row.values())
+        row["other"] = row["wall"] - sum(row[phase] for phase in PHASES)
         self.rows.append(row)
-        self._row = dict.fromkeys(PHASES, 0.0)
+        self._row = dict(self._zeros)
+        if self._lockstep:
+            assert sys.__stdout__ is not None
+            print("step", file=sys.__stdout__, flush=True)
+            sys.stdin.readline()
         self._wall, self._processor = time.perf_counter(), time.process_time()
 
 
@@ -158,7 +169,7 @@ def watch(trainer: Any, options: argparse.Namespace) -> tuple[Stopwatch, dict[st
     """Attach the stopwatch and the observations that prove what was done: shapes, losses, reference log-probs."""
     from transformers import TrainerCallback
 
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(lockstep=options.lockstep)
     seen: dict[str, list[Any]] = {"prompt_tokens": [], "tokens": [], "loss": [], "reference": []}
 
     class Laps(TrainerCallback):  # type: ignore[misc]
@@ -242,6 +253,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "reference_logp": seen["reference"],
             "moved": moved,
         },
+        "rows": rows,
         "seconds": {name: summary([row[name] for row in rows]) for name in rows[0]},
         "tokens_per_second": batch * options.tokens / wall["median"],
         "memory_bytes": memory,
