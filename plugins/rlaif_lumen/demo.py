@@ -199,8 +199,8 @@ def _school(console: Console) -> None:
     measured: dict[str, dict[str, float]] = report()["measured"]
     covered, uncovered = measured["covered"], measured["uncovered"]
     console.print(
-        f"\nWhere the judge knows the facts it prefers the better of two answers {covered['preference']:.0%} of the time\n"
-        f"and tells true from false {covered['true']:.0%} of the time; elsewhere {uncovered['preference']:.0%} and "
-        f"{uncovered['true']:.0%}.",
+        f"\nWhere the judge knows the facts it prefers the better of two answers {covered['preference']:.0%} of the "
+        f"time\nand tells true from false {covered['true']:.0%} of the time; elsewhere {uncovered['preference']:.0%} "
+        f"and {uncovered['true']:.0%}.",
         soft_wrap=True,
     )
