@@ -1,0 +1,54 @@
+"""Rows of Anthropic's HH transcripts: opening questions as prompts, and pairs of a chosen and a rejected answer.
+
+For `[prompts] map = "examples/hh.py:opening"` or `"examples/hh.py:pair"`. Both keep a fifth of the conversations for
+whoever measures, and leave out what is too long for a small model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+Message = dict[str, str]
+
+ROLES = {"Human": "user", "Assistant": "assistant"}
+LONGEST_OPENING = 300  # characters
+LONGEST_PAIR = 1000  # characters of the conversation and both answers; keeps well within a context of 512 tokens
+
+
+def turns(transcript: str) -> list[Message]:
+    """The messages of one transcript, the last answer included."""
+    parts = re.split(r"\n\n(Human|Assistant):", transcript)[1:]
+    return [{"role": ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def opening(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | None:
+    """{"messages": the first human turn}, of four conversations in five (`held_out`: of the fifth one)."""
+    first = turns(row["chosen"])[:1]
+    return {"messages": first} if _kept(row, held_out) and _short(first, LONGEST_OPENING) else None
+
+
+def pair(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | None:
+    """{"messages", "chosen", "rejected"}: the conversation and its two last answers, of as many conversations.
+
+    Left out are the few rows that differ before the last answer.
+    """
+    (*before, chosen), (*same, rejected) = turns(row["chosen"]), turns(row["rejected"])
+    if before != same or not before or chosen["role"] != "assistant":
+        return None
+    if not _kept(row, held_out) or not _short([*before, chosen, rejected], LONGEST_PAIR):
+        return None
+    return {"messages": before, "chosen": chosen["content"], "rejected": rejected["content"]}
+
+
+def _kept(row: dict[str, Any], held_out: bool) -> bool:
+    """Told apart by the first human turn, so that no conversation is on both sides."""
+    first = turns(row["chosen"])[0]["content"]
+    return held_out == (sum(first.encode()) % 5 == 0)
+
+
+def _short(messages: Sequence[Message], most: int) -> bool:
+    """Whether all of them say something, and together no more than `most` characters."""
+    lengths = [len(message["content"]) for message in messages]
+    return all(lengths) and sum(lengths) <= most
