@@ -159,24 +159,48 @@ def compared(rounds: list[dict[str, dict[str, Any]]], other: str) -> dict[str, A
     }
 
 
+def medians(result: dict[str, Any], name: str) -> dict[str, float]:
+    return {phase: result[name]["seconds"][phase]["median"] for phase in SHOWN}
+
+
 def where(result: dict[str, Any]) -> list[str]:
     """Where each spends its step, in words, from the figures alone."""
+    every = {name: medians(result, name) for name in (OURS, PLAIN, PEER) if name in result}
     said = []
-    for name in (OURS, PLAIN, PEER):
-        if name in result:
-            seconds = {phase: result[name]["seconds"][phase]["median"] for phase in SHOWN}
-            shares = ", ".join(
-                f"{p} {seconds[p]:.3f} s ({seconds[p] / seconds['wall']:.0%})" for p in (*PHASES, "other")
-            )
-            said.append(f"{result[name]['who']} ({name}): {seconds['wall']:.3f} s a step: {shares}")
+    for name, its in every.items():
+        shares = ", ".join(f"{p} {its[p]:.3f} s ({its[p] / its['wall']:.0%})" for p in (*PHASES, "other"))
+        said.append(f"{result[name]['who']} ({name}): {its['wall']:.3f} s a step: {shares}")
     if PEER in result:
-        gaps = {p: result[PEER]["seconds"][p]["median"] - result[OURS]["seconds"][p]["median"] for p in PHASES}
-        linear = {p: result[PLAIN]["seconds"][p]["median"] - result[OURS]["seconds"][p]["median"] for p in PHASES}
-        total = result[PEER]["seconds"]["wall"]["median"] - result[OURS]["seconds"]["wall"]["median"]
+        ahead, linear = ({p: every[name][p] - every[OURS][p] for p in SHOWN} for name in (PEER, PLAIN))
+        phases = ", ".join(f"{p} {ahead[p]:+.3f} s (oneDNN {linear[p]:+.3f} s)" for p in (*PHASES, "other"))
         said.append(
-            f"of the {total:.3f} s that we are ahead, {sum(linear.values()):.3f} s are the linear layers by oneDNN; by "
-            "phase: " + ", ".join(f"{p} {gaps[p]:+.3f} s (oneDNN {linear[p]:+.3f} s)" for p in PHASES)
+            f"we are ahead by {ahead['wall']:.3f} s, oneDNN's linear layers by {linear['wall']:.3f} s: {phases}"
         )
+    return said
+
+
+def notes(results: dict[str, dict[str, Any]]) -> list[str]:
+    """What to know before believing the figures."""
+    said = [
+        "our step writes answers, metrics and TensorBoard points to the disk (`record`, within `other`), while the "
+        "peer's logging is off: by that much we lose",
+        "the peer's end token is suppressed by a logits processor; ours is given an end that it never draws",
+        "a group's prompt is read once, in generation as in training: longer prompts and larger groups gain more than "
+        "this work does, and groups of one gain nothing",
+    ]
+    for threads, result in results.items():
+        if PEER in result:
+            times = medians(result, PEER)["wall"] / medians(result, PLAIN)["wall"]
+            said.append(
+                f"threads {threads}: with torch's own linear layers {times:.2f} times as fast as the peer, "
+                "which is what to expect where MKL is fast, for oneDNN is used only where it is not (AMD with AVX-512)"
+            )
+    few, many = min(results, key=int), max(results, key=int)
+    for name in (OURS, PEER):
+        if few != many and name in results[few]:
+            one, more = medians(results[few], name), medians(results[many], name)
+            gains = ", ".join(f"{p} {one[p] / more[p]:.2f}" for p in ("wall", "generation", "forward", "backward"))
+            said.append(f"{name}: times as fast with {many} threads as with {few}: {gains}; decode steps are small")
     return said
 
 
@@ -229,7 +253,8 @@ def main() -> None:
             )
     if options.save:
         settings = {name: getattr(options, name) for name in ("rounds", "warmup", "steps")}
-        console.print("saved:", device.save("grpo step", {"settings": settings, "threads": results}))
+        figures = {"settings": settings, "threads": results, "notes": notes(results)}
+        console.print("saved:", device.save("grpo step", figures))
 
 
 if __name__ == "__main__":
