@@ -68,7 +68,7 @@ def pick(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
         return token[:, 0], p.gather(-1, token)[:, 0].log(), None
     p, ids = p.topk(min(sampling.top_k or p.shape[-1], p.shape[-1]), dim=-1)
     p = p / p.sum(-1, keepdim=True)
-    keep = (p.cumsum(-1) - p < sampling.top_p) & (p >= sampling.min_p * p[:, :1])
+    keep = (p.cumsum(-1) - p < sampling.top_p) & (p >= sampling.min_p * p[:, :1]) & (p > 0)
     keep[:, 0] = True
     count = int(keep.sum(-1).max())
     p, ids, keep = p[:, :count].where(keep[:, :count], 0), ids[:, :count], keep[:, :count]
@@ -80,9 +80,7 @@ def pick(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
 def _inverse(p: Tensor, uniform: Tensor) -> Tensor:
     """The first index whose cumulated probability exceeds `uniform` of the whole; never one of probability 0."""
     cumulated = p.cumsum(-1, dtype=torch.float64)
-    whole = cumulated[:, -1:]
-    # Rounding may carry the product up to the whole, which no index exceeds.
-    target = torch.minimum(uniform.to(p.device)[:, None] * whole, whole.nextafter(torch.zeros_like(whole)))
+    target = uniform.to(p.device)[:, None] * cumulated[:, -1:]
     return torch.searchsorted(cumulated, target, right=True)[:, 0].clamp(max=p.shape[-1] - 1)  # NaN ends up beyond
 
 
