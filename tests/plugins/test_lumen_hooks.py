@@ -16,8 +16,8 @@ def test_everything_offered_can_be_built() -> None:
 def test_listing_imports_nothing_heavy() -> None:
     code = (
         "import sys, typer; from rlaif_lumen import hooks; app = typer.Typer(); hooks.rlaif_commands(app);"
-        "list(hooks.rlaif_policies()); heavy = ('torch', 'transformers', 'rlaif_lumen.oracle'); "
-        "print([m for m in heavy if m in sys.modules])"
+        "list(hooks.rlaif_policies()); heavy = ('torch', 'transformers', 'rlaif_lumen.oracle');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
