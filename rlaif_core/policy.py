@@ -232,7 +232,7 @@ def _adapted(module: Any, lora: dict[str, Any] | None, adapter: str | None) -> A
     if unknown := set(options) - set(known):
         raise ConfigError(f"[policy] lora has no option {min(unknown)!r}. Options: {', '.join(known)}")
     named = {known[name]: value for name, value in options.items()}
-    with _loading(f"lora with {options}"):
+    with _loading(f"lora = {lora}"):
         return peft.get_peft_model(module, peft.LoraConfig(task_type="CAUSAL_LM", **named))
 
 
