@@ -55,7 +55,20 @@ def new_reader(seed: int) -> Reader:
     )
     reader = Reader(config)
     initialise(reader, seed)
+    expect_doubt(reader)
     return reader
+
+
+@torch.no_grad()
+def expect_doubt(reader: Reader) -> None:
+    """Begin with what annotators begin with: a surprising word counts against an answer, wherever it stands, and most
+    against its being true. From a random start the heads learn the frames of answers first, and many never turn to
+    surprise at all; the labels are still free to unlearn it."""
+    reader.gate.weight.zero_()
+    doubt = reader.heads.weight[:, -1]
+    doubt.zero_()
+    doubt[0] = -0.5
+    doubt[1 + OPINIONS.index("true")] = -2.0
 
 
 def textbook(world: World, known: frozenset[Key], *, seed: int, tokens: float = math.inf) -> Iterator[list[int]]:
