@@ -14,7 +14,7 @@ Message = dict[str, str]
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 LONGEST_OPENING = 300  # characters
-LONGEST_PAIR = 1000  # characters of the conversation and both answers; keeps well within a context of 512 tokens
+LONGEST_PAIR = 800  # characters of the question and both answers
 
 
 def turns(transcript: str) -> list[Message]:
@@ -30,16 +30,16 @@ def opening(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | 
 
 
 def pair(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | None:
-    """{"messages", "chosen", "rejected"}: the conversation and its two last answers, of as many conversations.
+    """{"messages", "chosen", "rejected"}: the last human turn and both answers to it, of as many conversations.
 
     Left out are the few rows that differ before the last answer.
     """
     (*before, chosen), (*same, rejected) = turns(row["chosen"]), turns(row["rejected"])
     if before != same or not before or chosen["role"] != "assistant":
         return None
-    if not _kept(row, held_out) or not _short([*before, chosen, rejected], LONGEST_PAIR):
+    if not _kept(row, held_out) or not _short([before[-1], chosen, rejected], LONGEST_PAIR):
         return None
-    return {"messages": before, "chosen": chosen["content"], "rejected": rejected["content"]}
+    return {"messages": before[-1:], "chosen": chosen["content"], "rejected": rejected["content"]}
 
 
 def _kept(row: dict[str, Any], held_out: bool) -> bool:

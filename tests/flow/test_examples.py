@@ -1,0 +1,127 @@
+"""Every example resolves, and those that need no data from elsewhere run."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import checkpoints
+import pytest
+
+import rlaif_core as rl
+from rlaif_builtins.rewards.classifier import Classifier
+from rlaif_core.cli import main
+from rlaif_core.plugins import module_of
+from rlaif_core.testing import make_rollouts
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml"))
+
+
+@pytest.fixture(autouse=True)
+def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The root of the repository, and what the examples expect to be told."""
+    monkeypatch.chdir(EXAMPLES.parent)
+    monkeypatch.setenv("RLAIF_REAL_DATA", str(tmp_path / "real"))
+    monkeypatch.setenv("MODEL", str(tmp_path / "model"))
+
+
+def example(name: str) -> ModuleType:
+    return module_of(EXAMPLES / name)
+
+
+def test_every_file_is_in_the_list() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    assert len(CONFIGS) >= 4
+    for path in EXAMPLES.iterdir():
+        if path.suffix in (".toml", ".py"):
+            assert f"| `{path.name}` |" in listed
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_resolves(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"examples/{name}"]) == 0
+    assert "optimiser" in capsys.readouterr().out
+
+
+def test_the_tiny_one_is_the_demo() -> None:
+    from rlaif_lumen.demo import config
+
+    tables, demo = rl.RunConfig.load("examples/tiny.toml").tables(), config(0, 30, Path("runs/tiny")).tables()
+    for each in (tables, demo):
+        each["run"].pop("save_every")
+    assert tables == demo
+
+
+def test_the_tiny_one_runs(tmp_path: Path) -> None:
+    small = ["--set", "run.steps=1", "--set", "prompts.batch=4", "--set", "prompts.options.count=8"]
+    assert main(["run", "examples/tiny.toml", *small, "--out", str(tmp_path / "run")]) == 0
+
+
+def test_adapters_run_on_any_model(tmp_path: Path) -> None:
+    checkpoints.checkpoint(tmp_path / "model", "llama")
+    assert main(["run", "examples/lora.toml", "--set", "run.steps=2", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "policy" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_asking_back_is_good_where_something_is_missing() -> None:
+    questions = example("questions.py")
+    asked = {row["prompt"]: rl.Prompt(id="p", text=row["prompt"], meta=row) for row in questions.questions()}
+    opened, clear = asked["How far is it?"], asked["Say hello."]
+    scores = [questions.asks_back(p, said).value for p in (opened, clear) for said in ("To where? ", "Far away.")]
+    assert scores == [1, 0, 0, 1]
+
+
+def row(chosen: str, rejected: str, opening: str = "Hi") -> dict[str, str]:
+    start = f"\n\nHuman: {opening}\n\nAssistant: Yes?\n\nHuman: Why: because?"
+    return {"chosen": f"{start}\n\nAssistant: {chosen}", "rejected": f"{start}\n\nAssistant: {rejected}"}
+
+
+def test_transcripts_become_prompts_and_pairs() -> None:
+    hh = example("hh.py")
+    # "Hi" stays with who trains, for 72 + 105 leaves 2 when divided by 5; "Ho!" goes to who measures.
+    assert hh.opening(row("a", "b")) == {"messages": [{"role": "user", "content": "Hi"}]}
+    assert hh.opening(row("a", "b"), held_out=True) is None
+    asked = [{"role": "user", "content": "Why: because?"}]
+    assert hh.pair(row("a", "b")) == {"messages": asked, "chosen": "a", "rejected": "b"}
+    assert hh.pair(row("", "b")) is None
+    assert hh.pair(row("a" * 800, "b")) is None
+    earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
+    assert hh.pair(earlier) is None
+
+
+@pytest.mark.parametrize("kind", ["opening", "pair"])
+def test_a_conversation_is_on_one_side_only(kind: str) -> None:
+    change = getattr(example("hh.py"), kind)
+    rows = [row("a", "b", opening=f"question {number}") for number in range(50)]
+    sides = [(change(its) is not None, change(its, held_out=True) is not None) for its in rows]
+    assert set(sides) == {(True, False), (False, True)}
+    assert 5 <= sum(held for _, held in sides) <= 15
+
+
+def test_a_classifier_learns_its_words_and_serves_as_a_reward(tmp_path: Path) -> None:
+    classifier = example("classifier.py")
+    model = checkpoints.checkpoint(tmp_path / "model", "llama", hidden_size=64)
+    draw = random.Random(0)
+
+    def texts(word: str, count: int) -> list[str]:
+        return [" ".join(draw.choices(["the", "no", "in", word], k=6)) + f" {word}" for _ in range(count)]
+
+    rows = [(text, 0) for text in texts("bee", 60)] + [(text, 1) for text in texts("oaf", 60)]
+    with checkpoints.quiet():
+        classifier.train(str(model), rows[::2], tmp_path / "toxicity", steps=40, lr=3e-3)
+        assert classifier.auc(tmp_path / "toxicity", rows[1::2]) > 0.95
+        reward = Classifier(str(tmp_path / "toxicity"), label="toxic", score="logodds", negate=True)
+    said: Any = reward.score(make_rollouts(["the bee in the bee", "THE OAF! in the oaf @someone https://bee.bee"]))
+    assert said[0].value > 0 > said[1].value
+
+
+def test_half_of_the_rows_is_kept_for_a_second_opinion(tmp_path: Path) -> None:
+    path = tmp_path / "tweets.jsonl"
+    path.write_text("".join(f'{{"tweet": "t{number}", "class": "{number % 3}"}}\n' for number in range(7)))
+    classifier = example("classifier.py")
+    halves = [classifier.rows_of(path, half) for half in (0, 1)]
+    assert halves[0] == [("t0", 1), ("t2", 0), ("t4", 1), ("t6", 1)]
+    assert halves[1] == [("t1", 1), ("t3", 1), ("t5", 0)]
