@@ -1,7 +1,7 @@
 """Rows of Anthropic's HH transcripts: opening questions as prompts, and pairs of a chosen and a rejected answer.
 
 For `[prompts] map = "examples/hh.py:opening"` or `"examples/hh.py:pair"`. Both keep a fifth of the conversations for
-whoever measures, and leave out what is too long for a small model.
+whoever measures (`fold` says which fifth), and leave out what is too long for a small model.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 Message = dict[str, str]
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
+FOLDS = 5
 LONGEST_OPENING = 300  # characters
-LONGEST_PAIR = 800  # characters of the question and both answers
+LONGEST_PAIR = 500  # characters of the question and both answers
 
 
 def turns(transcript: str) -> list[Message]:
@@ -23,13 +24,13 @@ def turns(transcript: str) -> list[Message]:
     return [{"role": ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def opening(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | None:
+def opening(row: dict[str, Any], *, held_out: bool = False, fold: int = 0) -> dict[str, Any] | None:
     """{"messages": the first human turn}, of four conversations in five (`held_out`: of the fifth one)."""
     first = turns(row["chosen"])[:1]
-    return {"messages": first} if _kept(row, held_out) and _short(first, LONGEST_OPENING) else None
+    return {"messages": first} if _kept(row, held_out, fold) and _short(first, LONGEST_OPENING) else None
 
 
-def pair(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | None:
+def pair(row: dict[str, Any], *, held_out: bool = False, fold: int = 0) -> dict[str, Any] | None:
     """{"messages", "chosen", "rejected"}: the last human turn and both answers to it, of as many conversations.
 
     Left out are the few rows that differ before the last answer.
@@ -37,15 +38,15 @@ def pair(row: dict[str, Any], *, held_out: bool = False) -> dict[str, Any] | Non
     (*before, chosen), (*same, rejected) = turns(row["chosen"]), turns(row["rejected"])
     if before != same or not before or chosen["role"] != "assistant":
         return None
-    if not _kept(row, held_out) or not _short([before[-1], chosen, rejected], LONGEST_PAIR):
+    if not _kept(row, held_out, fold) or not _short([before[-1], chosen, rejected], LONGEST_PAIR):
         return None
     return {"messages": before[-1:], "chosen": chosen["content"], "rejected": rejected["content"]}
 
 
-def _kept(row: dict[str, Any], held_out: bool) -> bool:
+def _kept(row: dict[str, Any], held_out: bool, fold: int) -> bool:
     """Told apart by the first human turn, so that no conversation is on both sides."""
     first = turns(row["chosen"])[0]["content"]
-    return held_out == (sum(first.encode()) % 5 == 0)
+    return held_out == (sum(first.encode()) % FOLDS == fold)
 
 
 def _short(messages: Sequence[Message], most: int) -> bool:

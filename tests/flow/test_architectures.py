@@ -6,11 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-import checkpoints
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import checkpoints
 from rlaif_core import checkpoint
 from rlaif_core.cli import main
 from rlaif_core.testing.compare import leaves, same

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import checkpoints
 import pytest
 
+import checkpoints
 import rlaif_core as rl
 from rlaif_builtins.rewards.classifier import Classifier
 from rlaif_core.cli import main
@@ -87,7 +87,7 @@ def test_transcripts_become_prompts_and_pairs() -> None:
     asked = [{"role": "user", "content": "Why: because?"}]
     assert hh.pair(row("a", "b")) == {"messages": asked, "chosen": "a", "rejected": "b"}
     assert hh.pair(row("", "b")) is None
-    assert hh.pair(row("a" * 800, "b")) is None
+    assert hh.pair(row("a" * 500, "b")) is None
     earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
     assert hh.pair(earlier) is None
 
