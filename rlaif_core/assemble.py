@@ -14,12 +14,15 @@ from rlaif_core.errors import CheckpointError, ConfigError, suggest
 from rlaif_core.files import write_bytes, writing
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.options import parameters
-from rlaif_core.plugins import Listing, Plugins
+from rlaif_core.plugins import LOCAL, Listing, Plugins
 
 if TYPE_CHECKING:
+    from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
+    from rlaif_core.protocols import Optimiser
     from rlaif_core.run import Run
 
+LOCK = "plugins.lock.toml"
 OBJECTS = ("policy", "prompts", "actions", "rewards", "credit", "optimiser")
 
 
@@ -62,15 +65,26 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
             raise ConfigError(
                 f'table {heading} is missing; add one with use = "..." (`rlaif plugins` lists what there is)'
             )
-    chosen = []
+    chosen, asked = [], []
     for part, kind, use in _tables(config, given):
         listing = plugins.find(kind, use.use)
         judged = _judge_named(listing, use.options, config)
+        asked += [judged] if judged else []
         plugins.options(kind, use.use, use.options, objects=judged)
         chosen.append(Chosen(part, kind, listing, use.options))
+    if unheard := set(config.judges) - {judge["judge"] for judge in asked}:
+        raise ConfigError(
+            f"[judges.{min(unheard)}] is named by no reward; name it with judge = {min(unheard)!r}, or drop it"
+        )
+    if config.run.updates > config.prompts.batch:
+        raise ConfigError(
+            f"[run] updates is {config.run.updates}, but a batch has only {config.prompts.batch} groups to share out; "
+            "lower updates, or raise [prompts] batch"
+        )
     result = Plan(tuple(chosen))
-    if "optimiser" not in given:
-        _fits(config, result, plugins)
+    if not given & {"optimiser", "credit"}:
+        (optimiser,), (credit,) = result.of("optimisers"), result.of("credits")
+        fits(config, _class_of(optimiser), _class_of(credit), plugins)
     return result
 
 
@@ -102,10 +116,16 @@ def _judge_named(listing: Listing, options: Mapping[str, Any], config: RunConfig
     return {"judge": name}
 
 
-def _fits(config: RunConfig, result: Plan, plugins: Plugins) -> None:
-    """The optimiser must read every configured channel, and give the credit what it needs of a critic."""
-    listing = result.of("optimisers")[0].listing
-    optimiser, name = listing.offer.resolve(), listing.offer.name
+def _class_of(chosen: Chosen) -> tuple[Any, str]:
+    return chosen.listing.offer.resolve(), chosen.listing.offer.name
+
+
+def fits(config: RunConfig, optimising: tuple[Any, str], crediting: tuple[Any, str], plugins: Plugins) -> None:
+    """The optimiser must read every configured channel, and give the credit what it needs of a critic.
+
+    Each comes with its name: what its offer builds, or the object itself.
+    """
+    (optimiser, name), (credit, credited) = optimising, crediting
     for reward in config.rewards:
         if not _reads(optimiser, reward.channel):
             others = [o.offer.name for o in plugins.listings("optimisers") if _reads(o.offer.resolve(), reward.channel)]
@@ -114,13 +134,12 @@ def _fits(config: RunConfig, result: Plan, plugins: Plugins) -> None:
             raise ConfigError(
                 f"channel {reward.channel!r} is scored but optimiser {name!r} reads only {reads}; {advice}"
             )
-    for credit in result.of("credits"):
-        needs: frozenset[str] = getattr(credit.listing.offer.resolve(), "needs", frozenset())
-        if lacking := needs - getattr(optimiser, "gives", frozenset()):
-            raise ConfigError(
-                f"credit {credit.listing.offer.name!r} needs {', '.join(sorted(lacking))} from a critic, but optimiser "
-                f"{name!r} trains none; use an optimiser with a value head, or a credit that needs none"
-            )
+    needs: frozenset[str] = getattr(credit, "needs", frozenset())
+    if lacking := needs - getattr(optimiser, "gives", frozenset()):
+        raise ConfigError(
+            f"credit {credited!r} needs {', '.join(sorted(lacking))} from a critic, but optimiser "
+            f"{name!r} trains none; use an optimiser with a value head, or a credit that needs none"
+        )
 
 
 def _reads(optimiser: Any, channel: str) -> bool:
@@ -128,40 +147,32 @@ def _reads(optimiser: Any, channel: str) -> bool:
     return channels is None or channel in channels
 
 
-def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> Run:
+def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> Run:
     """Build everything: seeds first, then prompts, policy, judges, actions, rewards, credit, optimiser."""
     import numpy
     import torch
 
-    from rlaif_core.loop import Loop, Source
+    from rlaif_core.loop import Loop
     from rlaif_core.run import Run
 
     if unknown := set(objects) - set(OBJECTS):
         wrong = min(unknown)
         raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, OBJECTS) or '.'} Objects: {', '.join(OBJECTS)}")
-    result = plan(config, plugins, objects)
+    result, config = plan(given, plugins, objects), given.expanded()
     table = config.run
     random.seed(table.seed)
     numpy.random.seed(table.seed % 2**32)
     torch.manual_seed(table.seed)
-    prompts = _prompts(config.expanded(), objects.get("prompts"))
+    prompts = _prompts(config, objects.get("prompts"))
     built: dict[str, Any] = {}
     for chosen in result.chosen:
         judge = {"judge": built[f"judge {chosen.options['judge']!r}"]} if _names_judge(chosen, built) else {}
         options = {key: value for key, value in chosen.options.items() if key not in judge}
         built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, judge)
-    sources = {r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards} | {
-        name: Source(_source(source)) for name, source in dict(objects.get("rewards", {})).items()
-    }
-    policy = objects.get("policy") or built["policy"]
-    optimiser = objects.get("optimiser") or built["optimiser"]
+    policy, credit, optimiser = (objects.get(name) or built[name] for name in ("policy", "credit", "optimiser"))
+    if objects.keys() & {"credit", "optimiser"}:
+        fits(config, (optimiser, type(optimiser).__name__), (credit, type(credit).__name__), plugins)
     optimiser.prepare(policy, table.steps)
-    for name, source in optimiser.sources().items():
-        if name in sources:
-            raise ConfigError(
-                f"the optimiser contributes a reward source {name!r}; give the configured one another name"
-            )
-        sources[name] = Source(source, contributed=True)
     actions = objects.get("actions")
     loop = Loop(
         policy=policy,
@@ -169,8 +180,8 @@ def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) ->
         actions=[(f"action {type(action).__name__}", action) for action in actions]
         if actions
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
-        sources=sources,
-        credit=objects.get("credit") or built["credit"],
+        sources=_sources(config, built, objects.get("rewards", {}), optimiser),
+        credit=credit,
         optimiser=optimiser,
         whose={chosen.part: str(chosen.listing) for chosen in result.chosen},
         seed=table.seed,
@@ -181,7 +192,23 @@ def assemble(config: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) ->
         max_idle=table.max_idle,
         strict=table.strict,
     )
-    return Run(config=config, folder=Path(table.out), plugins=plugins, loop=loop)
+    # What is written down keeps its ${NAMES}: the values may be secret, and belong to this machine.
+    return Run(config=given, folder=Path(table.out), plugins=plugins, plan=result, loop=loop)
+
+
+def _sources(
+    config: RunConfig, built: Mapping[str, Any], given: Mapping[str, Any], optimiser: Optimiser
+) -> dict[str, Source]:
+    """Every reward source by its name: of the config, given as objects, and contributed by the optimiser."""
+    from rlaif_core.loop import Source
+
+    sources = {r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards}
+    for whose, more, contributed in (("the rewards given", given, False), ("the optimiser", optimiser.sources(), True)):
+        for name, source in more.items():
+            if name in sources:
+                raise ConfigError(f"{whose} bring a source {name!r}, but there is one of that name; rename one of them")
+            sources[name] = Source(_source(source), contributed=contributed)
+    return sources
 
 
 def _names_judge(chosen: Chosen, built: Mapping[str, Any]) -> bool:
@@ -193,11 +220,14 @@ def _source(source: Any) -> Any:
 
 
 def _prompts(config: RunConfig, rows: Any) -> Prompts:
-    from rlaif_core.prompts import Prompts, load_prompts, prompts_of
+    from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
 
     table = config.prompts
-    prompts = load_prompts(table) if rows is None else prompts_of(rows, table)
-    return Prompts(prompts, seed=config.run.seed, shuffle=table.shuffle)
+    change = load_function(table.map) if table.map else None
+    rows = load_prompts(table) if rows is None else prompts_of(rows, table, change)
+    prompts = Prompts(rows, seed=config.run.seed, shuffle=table.shuffle)
+    prompts.check(table.batch)
+    return prompts
 
 
 def open_folder(this: Run) -> None:
@@ -206,25 +236,56 @@ def open_folder(this: Run) -> None:
 
     folder = this.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        advice = f"go on with `rlaif resume {folder}`, or choose another with --out"
         what = "already holds a run" if (folder / "config.toml").exists() else "exists and is not empty"
-        raise ConfigError(f"{folder} {what}; go on with `rlaif resume {folder}`, or choose another with --out")
+        if not any(folder.glob("checkpoints/step-*")):
+            advice = "it has no checkpoint to go on from: delete it, or choose another with --out"
+        raise ConfigError(f"{folder} {what}; {advice}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "config.toml", tomli_w.dumps(this.config.tables()).encode())
-    write_bytes(folder / "plugins.lock.toml", tomli_w.dumps({"offers": _lock(this)}).encode())
+    write_config(folder, this.config)
+    write_bytes(folder / LOCK, tomli_w.dumps({"offers": _lock(this)}).encode())
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write the config into a run folder, every default spelt out."""
+    import tomli_w
+
+    write_bytes(folder / "config.toml", tomli_w.dumps(config.tables()).encode())
 
 
 def _lock(this: Run) -> list[dict[str, str]]:
-    return [{"part": part, "origin": origin} for part, origin in sorted(this.loop.whose.items())]
+    """Who took part, one entry a part."""
+    entries = []
+    for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
+        entry = {"part": chosen.part, "origin": str(chosen.listing)}
+        origin = chosen.listing.origin
+        entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
+    return entries
+
+
+def _locked(folder: Path) -> list[dict[str, str]]:
+    try:
+        offers: list[dict[str, str]] = tomllib.loads((folder / LOCK).read_text(encoding="utf-8"))["offers"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder / LOCK} cannot be read ({error}); restore it, or start a new run") from error
+    return offers
+
+
+def verify_files(folder: Path, plugins: Plugins) -> None:
+    """Ask for the loose plugin files that a run was started with."""
+    loaded = {origin.distribution for origin in plugins.origins.values()}
+    for file in sorted({entry["file"] for entry in _locked(folder) if "file" in entry} - loaded):
+        raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {file}")
 
 
 def verify_lock(this: Run) -> None:
     """Refuse to resume when a plugin that took part is gone or of another version."""
-    locked = {e["part"]: e["origin"] for e in tomllib.loads((this.folder / "plugins.lock.toml").read_text())["offers"]}
     now = {entry["part"]: entry["origin"] for entry in _lock(this)}
-    for part, origin in locked.items():
-        if now.get(part) != origin:
+    for entry in _locked(this.folder):
+        if now.get(entry["part"]) != entry["origin"]:
+            again = f"restore {entry['file']}" if "file" in entry else "install that version again"
             raise CheckpointError(
-                f"{part} was {origin} when the run started but is {now.get(part, 'missing')} now; "
-                "install that version again, or start a new run"
+                f"{entry['part']} was {entry['origin']} when the run started but is "
+                f"{now.get(entry['part'], 'missing')} now; {again}, or start a new run"
             )

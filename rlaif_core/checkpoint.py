@@ -42,9 +42,18 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
         manifest = {"format": FORMAT, "step": step, "sha256": sums}
         files.write_bytes(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
         files.replace_folder(partial, final)
-    for old in steps(folder)[:-keep]:
+    for old in [other for other in steps(folder) if other < step][: 1 - keep or None]:
         shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
     return final
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop the checkpoints that came after that of `step`, and what a kill left unfinished."""
+    for later in steps(folder):
+        if later > step:
+            shutil.rmtree(folder / f"step-{later}")
+    for unfinished in [*folder.glob(f".step-*{files.ASIDE}"), *folder.glob(".step-*.old")]:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def steps(folder: Path) -> list[int]:
@@ -58,7 +67,9 @@ def load(folder: Path, step: int | None = None) -> tuple[int, State]:
     """Read and verify the checkpoint of `step` (default: the newest)."""
     known = steps(folder)
     if not known:
-        raise CheckpointError(f"{folder}: there is no checkpoint; the run stopped before its first, so start it again")
+        raise CheckpointError(
+            f"{folder}: there is no checkpoint; the run stopped before its first, so delete the folder and start again"
+        )
     step = known[-1] if step is None else step
     if step not in known:
         raise CheckpointError(
@@ -68,11 +79,19 @@ def load(folder: Path, step: int | None = None) -> tuple[int, State]:
     try:
         return step, _read(place)
     except CheckpointError as error:
-        earlier = [other for other in known if other < step]
-        offer = (
-            f"; the one before is whole: resume with --step {earlier[-1]}" if earlier else "; there is none before it"
-        )
+        whole = next((other for other in reversed(known) if other < step and _is_whole(folder / f"step-{other}")), None)
+        offer = "; there is no whole one before it"
+        if whole is not None:
+            offer = f"; the last whole one before it is of step {whole}: resume with --step {whole}"
         raise CheckpointError(f"{error}{offer}") from error.__cause__
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        _read(place)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _read(place: Path) -> State:

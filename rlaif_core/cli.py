@@ -39,7 +39,7 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            typer.secho(str(stop) or "stopped", fg="red", err=True)
+            typer.secho("\n".join([str(stop) or "stopped", *getattr(stop, "__notes__", [])]), fg="red", err=True)
             raise typer.Exit(130) from stop
 
 
@@ -65,13 +65,15 @@ def run(
 def resume(
     folder: Folder,
     step: Annotated[int | None, typer.Option(help="Go on from this checkpoint; default: the newest.")] = None,
+    sets: Sets = NOTHING,
     plugin: Files = NOTHING,
     no_plugin: Blocks = NOTHING,
 ) -> None:
     """Go on with a run from its checkpoint."""
     from rlaif_core.run import resume as go_on
 
-    _finished(go_on(folder, step=step, plugins=Plugins.load(block=no_plugin, files=plugin)))
+    plugins = Plugins.load(block=no_plugin, files=plugin)
+    _finished(go_on(folder, step=step, changes=sets, plugins=plugins))
 
 
 def check(config: Config, sets: Sets = NOTHING, plugin: Files = NOTHING, no_plugin: Blocks = NOTHING) -> None:

@@ -31,7 +31,7 @@ class Table(BaseModel):
 class RunTable(Table):
     """`[run]`: how long, from which seed, and where to."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     steps: int = Field(default=100, ge=1)
     out: str = "runs/run"
     save_every: int = Field(default=50, ge=0)  # steps between checkpoints; 0: only at the end
@@ -49,7 +49,7 @@ class PromptTable(Table):
     dataset: str = "json"  # anything datasets.load_dataset takes, or "module:function" or "file.py:function"
     files: str | list[str] = Field(default_factory=list)
     split: str = "train"
-    column: str = "prompt"
+    column: str | None = None  # default: "prompt", "messages" or "text", whichever there is
     id: str | None = None  # column with ids; default: "id" where there is one, else the row number
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)  # for a dataset that is a function

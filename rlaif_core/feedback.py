@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rlaif_core.types import Prompt
 
 
+LARGEST = 1e30
+"""Beyond this a score would be infinite in float32, once it is weighted and summed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """A reward source's verdict on one answer: a finite number, why, and what asking cost (in its own currency)."""
@@ -31,6 +35,8 @@ class Score:
         object.__setattr__(self, "value", float(self.value))
         if not math.isfinite(self.value):
             raise FeedbackError(f"a score is {self.value}; return Abstain(reason) or Failed(reason) when there is none")
+        if abs(self.value) > LARGEST:
+            raise FeedbackError(f"a score is {self.value:g}, more than float32 can hold; scale it down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +135,19 @@ class Feedback:
         )
 
     def fraction(self, kind: type[Abstain] | type[Failed]) -> float:
-        """Share of all outcomes that are of `kind`."""
-        every = [outcome for said in self.outcomes.values() for outcome in said]
-        return sum(isinstance(outcome, kind) for outcome in every) / max(len(every), 1)
+        """Share of all outcomes that are of `kind`, what the optimiser contributed left aside."""
+        shares = [share for _, share in self.shares(kind)]
+        return sum(shares) / max(len(shares), 1)
 
-    def totals(self, group: Tensor, channel: str = "reward", *, contributed: bool = True) -> tuple[Tensor, Tensor]:
-        """Weighted sum over the sources of `channel`: (values [B] f32, counted [B] bool); 0 where not counted.
+    def shares(self, kind: type[Abstain] | type[Failed]) -> list[tuple[str, float]]:
+        """Each configured source with the share of its outcomes that are of `kind`."""
+        own = {name: said for name, said in self.outcomes.items() if name not in self.contributed}
+        return [(name, sum(isinstance(o, kind) for o in said) / max(len(said), 1)) for name, said in own.items()]
+
+    def heard(
+        self, group: Tensor, channel: str = "reward", *, contributed: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Which scores count in `channel`: ({source: [B] bool}, and of which answers any does [B] bool), on the CPU.
 
         An answer that no configured source scored is left out: what the optimiser contributes (a KL penalty) adds to
         an opinion and is none by itself, unless nothing else was asked. Among the others of its group, a source that
@@ -149,11 +162,6 @@ class Feedback:
         said = [[self.outcomes[name][row] for name in names] for row in range(len(group))]
         has = torch.tensor([[isinstance(o, Score) for o in row] for row in said], dtype=torch.bool)
         has = has.reshape(len(group), len(names))
-        raw = torch.tensor(
-            [[o.value if isinstance(o, Score) else 0.0 for o in row] for row in said], dtype=torch.float64
-        )
-        weights = torch.tensor([self.weights[name] for name in names], dtype=torch.float64)
-        weighted = raw.reshape(has.shape) * weights
         counted = (has & opinion).any(1)
         usable = torch.ones_like(has)
         group = group.cpu()
@@ -161,7 +169,19 @@ class Feedback:
             members = (group == label) & counted
             usable[members] = has[members].all(0)
         counted = counted & (usable & opinion).any(1)
-        values = torch.where(usable & counted[:, None], weighted, 0.0).sum(1)
+        heard = usable & counted[:, None]
+        return {name: heard[:, place] for place, name in enumerate(names)}, counted
+
+    def totals(self, group: Tensor, channel: str = "reward", *, contributed: bool = True) -> tuple[Tensor, Tensor]:
+        """Weighted sum over the scores of `channel` that are `heard`: (values [B] f32, counted [B] bool); 0 where not
+        counted."""
+        import torch
+
+        heard, counted = self.heard(group, channel, contributed=contributed)
+        values = torch.zeros(len(group), dtype=torch.float64)
+        for name, its in heard.items():
+            said = [o.value if isinstance(o, Score) else 0.0 for o in self.outcomes[name]]
+            values += self.weights[name] * torch.tensor(said, dtype=torch.float64).where(its, 0.0)
         return values.float(), counted
 
     def by_channel(self, group: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -65,7 +65,9 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
         experience = watch.over("credit", lambda: credit(loop, rollouts, feedback), rollouts, feedback)
         loop.buffer = experience.split(loop.updates)
     experience = loop.buffer[0]
-    reported = watch.over("step", lambda: update(loop, experience), experience)
+    reported = Metrics()
+    if bool(experience.mask.any()):  # where every source abstained there is nothing to learn, and nothing wrong
+        reported = watch.over("step", lambda: update(loop, experience), experience)
     loop.buffer = loop.buffer[1:]
     loop.step += 1
     return experience, measure(experience, reported, time.perf_counter() - began)
@@ -133,7 +135,7 @@ def _at(loop: Loop, part: str) -> str:
 
 
 def _refuse_outage(feedback: Feedback, most: float) -> None:
-    share = feedback.fraction(Failed)
+    source, share = max(feedback.shares(Failed), key=lambda its: its[1], default=("", 0.0))
     if share <= most:
         return
     reasons: dict[str, int] = {}
@@ -143,7 +145,7 @@ def _refuse_outage(feedback: Feedback, most: float) -> None:
                 reasons[f"{name}: {outcome.reason}"] = reasons.get(f"{name}: {outcome.reason}", 0) + 1
     worst = sorted(reasons.items(), key=lambda item: -item[1])[:3]
     raise FeedbackError(
-        f"{share:.0%} of the outcomes failed, more than max_failed = {most:.0%}; nothing was trained on them. "
+        f"{share:.0%} of what {source!r} said failed, more than max_failed = {most:.0%}; nothing was trained on it. "
         + "; ".join(f"{reason} ({count} times)" for reason, count in worst)
         + ". Mend the source and resume the run, or raise [run] max_failed"
     )

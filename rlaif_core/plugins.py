@@ -20,11 +20,14 @@ import pluggy
 
 from rlaif_core import hookspecs
 from rlaif_core.errors import PluginError, blame, explain, suggest
+from rlaif_core.files import sha256
 from rlaif_core.offers import KINDS, Offer, RewardFunction, hookimpl
 from rlaif_core.options import checked
 
 GROUP = "rlaif"
 BUILT_IN = "rlaif-core"
+LOCAL = "file"
+"""How the version of a loose plugin file begins; the rest is the beginning of its SHA-256."""
 EVENTS = ("rlaif_run_started", "rlaif_step_finished", "rlaif_run_finished", "rlaif_commands")
 SINGULAR = {
     "policies": "policy",
@@ -91,7 +94,7 @@ class Plugins:
             else:
                 plugins._try(entry.load, origin)
         for file in files:
-            plugins.add(module_of(Path(file)), Origin(Path(file).stem, str(file), "local file"))
+            plugins.add(module_of(Path(file)), local_origin(Path(file)))
         return plugins
 
     def _try(self, load: Callable[[], Any], origin: Origin) -> None:
@@ -217,6 +220,11 @@ class Plugins:
         for implementation in getattr(self._manager.hook, event).get_hookimpls():
             with blame(f"hook {event} of plugin {self.origins.get(implementation.plugin_name)}"):
                 implementation.function(*(facts[name] for name in implementation.argnames))
+
+
+def local_origin(file: Path) -> Origin:
+    """Of a loose file: its place stands for the distribution, and its content for the version."""
+    return Origin(file.stem, str(file.resolve()), f"{LOCAL} {sha256(file)[:12]}")
 
 
 def _entry_points() -> list[tuple[Origin, metadata.EntryPoint]]:

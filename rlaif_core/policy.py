@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import hashlib
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,13 +128,12 @@ class TransformersPolicy:
     def save(self, folder: Path) -> None:
         """Write an ordinary transformers folder; trained adapters are merged into it and also kept beside it."""
         module: Any = self.module
-        if self._adapters != "none":
-            with _quiet():
+        with _quiet(), _serialising():
+            if self._adapters != "none":
                 module.save_pretrained(folder / "adapter")
                 module = copy.deepcopy(module).merge_and_unload()
-        with _quiet():
             module.save_pretrained(folder)
-        self.chat.tokenizer.save_pretrained(folder)
+            self.chat.tokenizer.save_pretrained(folder)
 
 
 def _dtype(name: str) -> Any:
@@ -209,6 +211,17 @@ def _quiet() -> Iterator[None]:
             transformers.logging.set_verbosity(verbosity)
             if bars:
                 transformers.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _serialising() -> Iterator[None]:
+    """What the system refuses comes out of safetensors as a text with the error's number; make it an OSError again."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number) if found else _first_line(error)) from error
 
 
 def _first_line(error: BaseException) -> str:

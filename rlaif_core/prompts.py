@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
 
 Row = Mapping[str, Any]
+COLUMNS = ("prompt", "messages", "text")
+"""Where a prompt is looked for, unless `[prompts] column` says where it is."""
 
 
 class Prompts:
@@ -44,13 +47,17 @@ class Prompts:
 
     def take(self, count: int) -> list[Prompt]:
         """The next `count` prompts."""
+        self.check(count)
+        batch = [self._at(self._taken + offset) for offset in range(count)]
+        self._taken += count
+        return batch
+
+    def check(self, count: int) -> None:
+        """Raise unless there are `count` different prompts."""
         if count > len(self.prompts):
             raise DataError(
                 f"[prompts] batch is {count}, but there are only {len(self.prompts)} prompts; lower batch or add rows"
             )
-        batch = [self._at(self._taken + offset) for offset in range(count)]
-        self._taken += count
-        return batch
 
     def _at(self, position: int) -> Prompt:
         epoch, index = divmod(position, len(self.prompts))
@@ -65,19 +72,21 @@ class Prompts:
             self._cached = cached = (epoch, order)
         return cached[1]
 
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash over every prompt's id and text, by which a resumed run knows its data again."""
+        """A hash over every prompt and its other columns, by which a resumed run knows its data again."""
         digest = hashlib.sha256()
         for prompt in self.prompts:
             messages = [[message["role"], message["content"]] for message in prompt.messages]
-            digest.update(json.dumps([prompt.id, prompt.text, messages]).encode())
+            row = [prompt.id, prompt.text, messages, dict(prompt.meta)]
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
         return digest.hexdigest()
 
     def state_dict(self) -> State:
-        return {"taken": self._taken, "fingerprint": self.fingerprint()}
+        return {"taken": self._taken, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state: State) -> None:
-        if state["fingerprint"] != self.fingerprint():
+        if state["fingerprint"] != self.fingerprint:
             raise CheckpointError(
                 "the prompts are not those that the checkpoint was made with; restore the dataset, or start a new run"
             )
@@ -90,6 +99,16 @@ def load_prompts(table: PromptTable) -> list[Prompt]:
     with blame(f"[prompts] {source}"):
         change = load_function(table.map) if table.map else None
         return prompts_of(_rows(table, source), table, change)
+
+
+def check_prompts(table: PromptTable) -> None:
+    """See that the files and functions which `[prompts]` names are there, without reading a row."""
+    with blame("[prompts]"):
+        if table.map:
+            load_function(table.map)
+        if ":" in table.dataset:
+            load_function(table.dataset)
+        _there(table)
 
 
 def prompts_of(
@@ -137,10 +156,7 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
         return load_function(table.dataset)(**table.options)  # type: ignore[no-any-return]
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
-    files = [table.files] if isinstance(table.files, str) else table.files
-    for file in files:
-        if "://" not in file and "*" not in file and not Path(file).is_file():
-            raise DataError(f"{file}: there is no such file (looked in {Path.cwd()})")
+    files = _there(table)
     import datasets
 
     previous = datasets.is_progress_bar_enabled()
@@ -154,6 +170,15 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     finally:
         if previous:
             datasets.enable_progress_bars()
+
+
+def _there(table: PromptTable) -> list[str]:
+    """The files of the table; those that are neither patterns nor addresses must exist."""
+    files = [table.files] if isinstance(table.files, str) else table.files
+    for file in files:
+        if "://" not in file and "*" not in file and not Path(file).is_file():
+            raise DataError(f"{file}: there is no such file (looked in {Path.cwd()})")
+    return files
 
 
 def _where_broken(files: Sequence[str]) -> str | None:
@@ -185,11 +210,10 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
         return row
     if not isinstance(row, Mapping):
         raise DataError(f"row {number} is a {type(row).__name__}, but must be a mapping from column to value")
-    column = next((name for name in (table.column, "messages", "text") if name in row), None)
-    if column is None or (column != table.column and "column" in table.model_fields_set):
-        raise DataError(
-            f"row {number} has no column {table.column!r}{suggest(table.column, row) or '.'} Columns: {', '.join(row)}"
-        )
+    column = next((name for name in ([table.column] if table.column else COLUMNS) if name in row), None)
+    if column is None:
+        wanted = table.column or COLUMNS[0]
+        raise DataError(f"row {number} has no column {wanted!r}{suggest(wanted, row) or '.'} Columns: {', '.join(row)}")
     if table.id is not None and table.id not in row:
         raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")
     key = table.id or "id"

@@ -111,13 +111,12 @@ class PolicySampler:
     ) -> Rollouts:
         """Prompts flush right, answers flush left behind them, padding at both ends.
 
-        `completions` are the texts of answers known as texts; what was cut off by length is read from its tokens.
+        `completions` are the texts of answers known as texts, whole even where their tokens had to be cut.
         """
         device, lengths, over = self._policy.device, drawn.lengths.tolist(), drawn.stopped.tolist()
-        texts = [
-            self._policy.chat.decode(tokens[:length]) if completions is None or not over[row] else completions[row]
-            for row, (tokens, length) in enumerate(zip(drawn.tokens.tolist(), lengths, strict=True))
-        ]
+        if completions is None:
+            rows = zip(drawn.tokens.tolist(), lengths, strict=True)
+            completions = [self._policy.chat.decode(tokens[:length]) for tokens, length in rows]
         within = torch.arange(drawn.tokens.shape[1]) < drawn.lengths.cpu()[:, None]
         finish: list[Finish] = ["stop" if ended else "length" for ended in over]
 
@@ -126,7 +125,7 @@ class PolicySampler:
 
         return Rollouts(
             prompts=tuple(prompts),
-            completions=tuple(texts),
+            completions=tuple(completions),
             tokens=joined(before.tokens, drawn.tokens.where(within.to(drawn.tokens.device), self._policy.chat.pad)),
             attend=joined(before.attend, within),
             mask=joined(before.mask, within),

@@ -1,14 +1,11 @@
-"""A run: config and plugins into objects, the loop over its steps, checkpoints, and an orderly end whatever happens.
+"""A run: config and plugins into objects, its state, and how it is started, resumed and checked.
 
 Nothing heavy is imported until a run starts.
 """
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from rlaif_core.config import RunConfig
     from rlaif_core.loop import Loop
     from rlaif_core.protocols import State
-    from rlaif_core.record import Record
 
 
 class History(Sequence[Mapping[str, float]]):
@@ -44,6 +40,7 @@ class Run:
     config: RunConfig
     folder: Path
     plugins: Plugins
+    plan: Plan
     loop: Loop
     saved: int | None = None
     stopping: str | None = field(default=None, repr=False)
@@ -75,24 +72,25 @@ class Run:
             "random": checkpoint.random_state(),
         }
 
-    def load_state_dict(self, state: State) -> None:
-        """Take up where a checkpoint left off; it must be of this very config."""
+    def load_state_dict(self, state: State, changes: Iterable[str] = ()) -> None:
+        """Take up where a checkpoint left off; it must be of this very config, but for the keys in `changes`."""
         from rlaif_core import checkpoint, loop, wire
         from rlaif_core.protocols import Stateful
 
-        ours = config_key(self.config)
-        if differing := sorted(key for key in {*ours, *state["config"]} if ours.get(key) != state["config"].get(key)):
+        ours, theirs, meant = config_key(self.config), state["config"], tuple(changes)
+        differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+        if differing := [key for key in differing if not any(f"{key}.".startswith(f"{its}.") for its in meant)]:
             raise CheckpointError(
-                f"the checkpoint is of another config: {', '.join(differing)} differ; "
-                f"restore {self.folder / 'config.toml'} or start a new run with --out"
+                f"the checkpoint is of another config: {', '.join(differing)} differ; restore "
+                f"{self.folder / 'config.toml'}, name the change with --set, or start a new run with --out"
             )
         parts = {name: part for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)}
         if missing := sorted(set(parts) ^ set(state["parts"])):
             raise CheckpointError(f"the checkpoint and the run disagree about who keeps state: {', '.join(missing)}")
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        device = next(iter(self.loop.policy.module.parameters())).device
-        self.loop.buffer = [wire.from_state(experience, device) for experience in state["buffer"]]
+        device, prompts = next(iter(self.loop.policy.module.parameters())).device, self.loop.prompts.prompts
+        self.loop.buffer = [wire.from_state(experience, device, prompts) for experience in state["buffer"]]
         self.loop.step, self.loop.idle, self.saved = state["step"], state["idle"], state["step"]
         checkpoint.restore_random(state["random"])
 
@@ -116,40 +114,59 @@ def run(
     config = config.model_copy(update={"run": config.run.model_copy(update={"strict": strict or config.run.strict})})
     this = assemble(config, plugins, objects)
     open_folder(this)
-    return _train(this, progress)
+    return _trained(this, progress)
 
 
 def resume(
     folder: str | Path,
     *,
     step: int | None = None,
+    changes: Sequence[str] = (),
     plugins: Plugins | None = None,
     progress: bool = True,
     **objects: Any,
 ) -> History:
-    """Go on from the newest checkpoint of a run folder, or from that of `step`; objects as for `run`."""
+    """Go on from the newest checkpoint of a run folder, or from that of `step`, and forget what came after it.
+
+    `changes` ("table.key=value") change the config from here on; objects as for `run`.
+    """
     from rlaif_core import checkpoint
-    from rlaif_core.assemble import assemble, verify_lock
+    from rlaif_core.assemble import assemble, verify_files, verify_lock, write_config
     from rlaif_core.config import RunConfig
     from rlaif_core.record import Record
 
     folder = Path(folder)
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder: it has no config.toml")
-    config = RunConfig.load(folder / "config.toml")
-    config.run.out = str(folder)
+    config = RunConfig.load(folder / "config.toml", changes)
     at, state = checkpoint.load(folder / "checkpoints", step)
     plugins = plugins or Plugins.load()
-    this = assemble(config, plugins, objects)
+    verify_files(folder, plugins)
+    here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
+    this = assemble(here, plugins, objects)
     verify_lock(this)
-    this.load_state_dict(state)
+    this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
+    if changes:
+        write_config(folder, config)
+    checkpoint.forget_after(folder / "checkpoints", at)
     Record.rewind(folder, at)
-    return _train(this, progress)
+    return _trained(this, progress)
+
+
+def _trained(this: Run, progress: bool) -> History:
+    from rlaif_core.record import read_metrics
+    from rlaif_core.train import train
+
+    train(this, progress)
+    return History(this.folder, read_metrics(this.folder))
 
 
 def config_key(config: RunConfig) -> dict[str, Any]:
     """What of a config must not change under a checkpoint, flat: "table.key" -> value."""
-    free = {"run.out", "run.steps", "run.save_every", "run.keep", "run.tensorboard", "run.strict"}
+    free = {
+        f"run.{key}"
+        for key in ("out", "steps", "save_every", "keep", "tensorboard", "strict", "max_failed", "max_idle")
+    }
     flat: dict[str, Any] = {}
 
     def visit(value: Any, path: str) -> None:
@@ -166,93 +183,19 @@ def config_key(config: RunConfig) -> dict[str, Any]:
     return flat
 
 
-def _train(this: Run, progress: bool) -> History:
-    from rlaif_core.record import Record, read_metrics
-    from rlaif_core.report import write_report
-
-    table = this.config.run
-    record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
-    error: BaseException | None = None
-    try:
-        with _stop_on_signal(this):
-            this.plugins.tell("rlaif_run_started", run=this)
-            while this.step < table.steps:
-                _step(this, record)
-                if (
-                    this.step == table.steps
-                    or (table.save_every and this.step % table.save_every == 0)
-                    or this.stopping
-                ):
-                    this.save()
-                if this.stopping and this.step < table.steps:
-                    raise KeyboardInterrupt(
-                        f"stopped by {this.stopping} after step {this.step}; go on with: rlaif resume {this.folder}"
-                    )
-        this.loop.policy.save(this.folder / "policy")
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        with _beside(error):
-            record.close()
-            this.plugins.tell("rlaif_run_finished", run=this, error=error)
-            if this.step:
-                write_report(this.folder)
-    return History(this.folder, read_metrics(this.folder))
-
-
-@contextmanager
-def _beside(error: BaseException | None) -> Iterator[None]:
-    """What fails while a run is being wound up must not hide what stopped it."""
-    try:
-        yield
-    except Exception as late:
-        if error is None:
-            raise
-        error.add_note(f"  and while winding up: {type(late).__name__}: {late}")
-
-
-def _step(this: Run, record: Record) -> None:
-    """One step, recorded and told. If it fails before the weights changed, what it took is put back and saved."""
-    from rlaif_core.loop import advance
-
-    loop = this.loop
-    cursor, buffer, idle, version = loop.prompts.state_dict(), loop.buffer, loop.idle, loop.policy.version
-    try:
-        experience, metrics = advance(loop)
-    except BaseException as error:
-        if loop.policy.version == version:
-            loop.prompts.load_state_dict(cursor)
-            loop.buffer, loop.idle = buffer, idle
-            this.save()
-            error.add_note(f"  checkpoint of step {this.step} is in {this.folder / 'checkpoints'}")
-        raise
-    record.step(this.step, experience, metrics)
-    this.plugins.tell("rlaif_step_finished", step=this.step, experience=experience, metrics=metrics)
-
-
-@contextmanager
-def _stop_on_signal(this: Run) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) lets the step finish and saves; the second stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, _: object) -> None:
-        if this.stopping:
-            raise KeyboardInterrupt(f"stopped at once; the newest checkpoint is of step {this.saved}")
-        this.stopping = signal.Signals(number).name
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:
-    """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise."""
-    from rlaif_core.assemble import plan
+    """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise.
 
-    return plan(config, plugins or Plugins.load())
+    What takes no weights is built to see that it can be: actions, credit, optimiser. Of policies, judges and rewards
+    the options are checked by name and type, and of the prompts whether their files and functions are there.
+    """
+    from rlaif_core.assemble import plan
+    from rlaif_core.prompts import check_prompts
+
+    plugins = plugins or Plugins.load()
+    result = plan(config, plugins)
+    check_prompts(config.expanded().prompts)
+    for kind in ("actions", "credits", "optimisers"):
+        for chosen in result.of(kind):
+            plugins.build(kind, chosen.listing.offer.name, chosen.options)
+    return result

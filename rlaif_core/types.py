@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Message = Mapping[str, str]
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 Finish = Literal["stop", "length"]
 
 
@@ -61,6 +63,9 @@ class Prompt:
             object.__setattr__(self, "text", self.messages[-1]["content"])
         if not isinstance(self.text, str) or not self.text:
             raise DataError(f"prompt {self.id!r} is empty; give it text or messages")
+        for text in (self.id, self.text, *(message["content"] for message in self.messages)):
+            if HALF_CHARACTER.search(text):
+                raise DataError(f"prompt {self.id!r} holds half a character (a lone surrogate); mend the dataset")
         object.__setattr__(self, "messages", tuple(_frozen(message) for message in self.messages))
         object.__setattr__(self, "meta", _frozen(self.meta))
 

@@ -36,13 +36,18 @@ class Watch:
 
 def tensors(value: Any) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in a value and the values inside it, with a readable name."""
-    import torch
-
     for field in dataclasses.fields(value):
         item, name = getattr(value, field.name), f"{type(value).__name__}.{field.name}"
-        if isinstance(item, torch.Tensor):
+        if _counts(item):
             yield name, item
         elif isinstance(item, Mapping):
-            yield from ((f"{name}[{key!r}]", its) for key, its in item.items() if isinstance(its, torch.Tensor))
+            yield from ((f"{name}[{key!r}]", its) for key, its in item.items() if _counts(its))
         elif dataclasses.is_dataclass(item):
             yield from tensors(item)
+
+
+def _counts(item: Any) -> bool:
+    """Whether it is a tensor that counts its changes; one made in inference mode does not."""
+    import torch
+
+    return isinstance(item, torch.Tensor) and not item.is_inference()

@@ -1,7 +1,11 @@
-"""`Experience` to plain state and back: how a half-used batch of rollouts crosses into a checkpoint."""
+"""`Experience` to plain state and back: how a half-used batch of rollouts crosses into a checkpoint.
+
+The columns of the dataset stay behind: they may hold anything, and a resumed run has read them again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score
@@ -35,8 +39,9 @@ def to_state(experience: Experience) -> State:
     }
 
 
-def from_state(state: State, device: Any) -> Experience:
-    """The experience again, its tensors on `device`."""
+def from_state(state: State, device: Any, known: Iterable[Prompt]) -> Experience:
+    """The experience again, its tensors on `device`, its prompts with the columns of the `known` ones of their ids."""
+    meta = {prompt.id: prompt.meta for prompt in known}
 
     def placed(value: Any) -> Any:
         if isinstance(value, dict):
@@ -45,7 +50,7 @@ def from_state(state: State, device: Any) -> Experience:
 
     rollouts, feedback = placed(state["rollouts"]), placed(state["feedback"])
     said = {name: tuple(_outcome(item) for item in items) for name, items in feedback["outcomes"].items()}
-    prompts = tuple(Prompt(**prompt) for prompt in rollouts["prompts"])
+    prompts = tuple(Prompt(**prompt, meta=meta.get(prompt["id"], {})) for prompt in rollouts["prompts"])
     return Experience(
         rollouts=Rollouts(**{**rollouts, "prompts": prompts}),
         feedback=Feedback(**{**feedback, "outcomes": said, "contributed": frozenset(feedback["contributed"])}),
@@ -55,7 +60,7 @@ def from_state(state: State, device: Any) -> Experience:
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:
     messages = [dict(message) for message in prompt.messages]
-    return {"id": prompt.id, "text": prompt.text, "messages": messages, "meta": dict(prompt.meta)}
+    return {"id": prompt.id, "text": prompt.text, "messages": messages}
 
 
 def _said(outcome: Outcome) -> list[Any]:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 import rlaif_core as rl
+from rlaif_core.record import read_rollouts
 from rlaif_core.run import check
 from rlaif_core.testing import FakePolicy
 
 TABLES: dict[str, Any] = {
     "policy": {"model": "no/such/model"},
-    "prompts": {"files": "absent.jsonl"},
+    "prompts": {"dataset": "rlaif_lumen.prompts:prompts", "options": {"count": 9, "seed": 0}, "column": "messages"},
     "actions": [{"use": "sample", "max_tokens": 4}],
     "rewards": [{"use": "length", "target": 3}],
     "credit": {"use": "group"},
@@ -73,6 +74,16 @@ def test_a_plan_resolves_names_and_origins_and_loads_no_weights(plugins):
             rl.ConfigError,
             r"asks judge 'mian', but there is no \[judges\.mian\]; did you mean 'main'\?",
         ),
+        (
+            {"judges": {"main": {"use": "tiny"}}},
+            rl.ConfigError,
+            r"\[judges\.main\] is named by no reward; name it with judge = 'main', or drop it",
+        ),
+        ({"run": {"updates": 9}}, rl.ConfigError, r"updates is 9, but a batch has only 8 groups to share out"),
+        ({"prompts": {"files": "absent.jsonl"}}, rl.DataError, r"absent\.jsonl: there is no such file"),
+        ({"prompts": {"dataset": "nowhere:rows"}}, rl.PluginError, "there is no module 'nowhere' to import"),
+        ({"prompts": {"dataset": "json", "map": "rlaif_lumen.prompts:nothing"}}, rl.PluginError, "nothing"),
+        ({"optimiser": {"use": "grpo", "low": 7}}, rl.ConfigError, r"low is 7\.0 .*must be in \(0, 1\)"),
         ({"rewards": []}, rl.ConfigError, r"table \[\[rewards\]\] is missing"),
         ({"optimiser": None}, rl.ConfigError, r"table \[optimiser\] is missing"),
         ({"plugins": {"require": ["absent"]}}, rl.PluginError, r"required plugin 'absent' is not installed"),
@@ -151,3 +162,56 @@ def test_the_core_knows_no_algorithm_by_name(repository):
     for file in (repository / "rlaif_core").rglob("*.py"):
         text = file.read_text().lower()
         assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text], file
+
+
+def run_of(tmp_path, *overrides, **objects):
+    tables = {
+        "run": {"steps": 1, "out": str(tmp_path / "run"), "tensorboard": False},
+        "prompts": {"batch": 2, "group": 2},
+        "actions": [{"use": "sample", "max_tokens": 3}],
+        "rewards": [{"use": "length", "target": 2}],
+        "credit": {"use": "group"},
+        "optimiser": {"use": "grpo"},
+    }
+    rows = [{"prompt": "yes"}, {"prompt": "no"}]
+    arguments = {"policy": FakePolicy(), "prompts": rows, "progress": False} | objects
+    return rl.run(rl.RunConfig.of(tables, "test", overrides), **arguments)
+
+
+def test_an_object_is_held_to_what_a_table_is(tmp_path):
+    from rlaif_builtins.credits.gae import Gae
+    from rlaif_builtins.optimisers.grpo import Grpo
+
+    with pytest.raises(rl.ConfigError, match="channel 'cost:long' is scored but optimiser 'Grpo' reads only 'reward'"):
+        run_of(tmp_path, 'rewards.0.channel="cost:long"', optimiser=Grpo())
+    with pytest.raises(rl.ConfigError, match="credit 'Gae' needs values from a critic, but optimiser 'Grpo' trains"):
+        run_of(tmp_path, credit=Gae())
+    with pytest.raises(rl.ConfigError, match="the rewards given bring a source 'length', but there is one of that"):
+        run_of(tmp_path, rewards={"length": lambda rollouts: [0.0] * len(rollouts)})
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_given_go_through_the_map_too(tmp_path):
+    (tmp_path / "rows.py").write_text("def louder(row):\n    return {'prompt': row['prompt'] + ' ' + row['prompt']}\n")
+    folder = run_of(tmp_path, f'prompts.map="{tmp_path}/rows.py:louder"').folder
+    assert set(read_rollouts(folder, ["prompt"])["prompt"].to_pylist()) == {"yes yes", "no no"}
+
+
+def test_a_prompt_is_found_where_prompts_usually_are(tmp_path):
+    folder = run_of(tmp_path, prompts=[{"text": "yes"}, {"text": "no"}]).folder
+    assert len(rl.resume(folder, policy=FakePolicy(), prompts=[{"text": "yes"}, {"text": "no"}], progress=False)) == 1
+
+
+def test_the_environment_is_read_everywhere_and_written_nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("KIND", "length")
+    folder = run_of(tmp_path, "run.out=${PLACE}/run", "rewards.0.use=${KIND}").folder
+    assert folder == tmp_path / "elsewhere" / "run"
+    assert "reward/length" in rl.resume(folder, policy=FakePolicy(), prompts=[{"prompt": "yes"}, {"prompt": "no"}])[0]
+    assert str(tmp_path) not in (folder / "config.toml").read_text()
+
+
+def test_a_batch_larger_than_the_dataset_is_refused_before_there_is_a_folder(tmp_path):
+    with pytest.raises(rl.DataError, match="batch is 3, but there are only 2 prompts; lower batch or add rows"):
+        run_of(tmp_path, "prompts.batch=3")
+    assert not (tmp_path / "run").exists()

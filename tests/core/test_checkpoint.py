@@ -67,7 +67,9 @@ def test_a_torn_folder_is_no_checkpoint(tmp_path):
 def test_damage_with_nothing_before_it(tmp_path):
     checkpoint.save(tmp_path, 1, {"a": 1}, keep=1)
     (tmp_path / "step-1" / "state.json").write_text("{}")
-    with pytest.raises(rl.CheckpointError, match=r"state\.json is damaged: its sha256 .*; there is none before it"):
+    with pytest.raises(
+        rl.CheckpointError, match=r"state\.json is damaged: its sha256 .*; there is no whole one before"
+    ):
         checkpoint.load(tmp_path)
     (tmp_path / "step-1" / "tensors.safetensors").unlink()
     with pytest.raises(rl.CheckpointError, match=r"step-1.* damaged"):
@@ -84,3 +86,24 @@ def test_random_states_return_through_a_checkpoint(tmp_path):
     assert drawn() != first
     checkpoint.restore_random(checkpoint.load(tmp_path)[1]["random"])
     assert drawn() == first
+
+
+def test_a_whole_one_is_offered_even_behind_another_damaged_one(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"a": step}, keep=5)
+    for step in (2, 3):
+        (tmp_path / f"step-{step}" / "state.json").write_text("{}")
+    with pytest.raises(rl.CheckpointError, match="the last whole one before it is of step 1: resume with --step 1"):
+        checkpoint.load(tmp_path)
+
+
+def test_what_came_after_is_forgotten_and_what_was_just_saved_is_kept(tmp_path):
+    for step in (4, 5, 6):
+        checkpoint.save(tmp_path, step, {"a": step}, keep=3)
+    (tmp_path / ".step-7.tmp").mkdir()
+    checkpoint.save(tmp_path, 3, {"a": 3}, keep=1)
+    assert checkpoint.steps(tmp_path) == [3, 4, 5, 6]
+    checkpoint.forget_after(tmp_path, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-3", "step-4"]
+    checkpoint.save(tmp_path, 5, {"a": 5}, keep=2)
+    assert checkpoint.steps(tmp_path) == [4, 5]

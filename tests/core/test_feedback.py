@@ -214,3 +214,29 @@ def test_none_is_an_abstention_and_outcomes_stay_what_they_are() -> None:
 def test_what_is_no_outcome_is_refused_with_the_reason(said: Any, complaint: str) -> None:
     with pytest.raises(rl.FeedbackError, match=complaint):
         outcomes_of(said, 2)
+
+
+def test_a_score_fits_into_float32() -> None:
+    with pytest.raises(rl.FeedbackError, match="a score is 1e\\+39, more than float32 can hold; scale it down"):
+        rl.Score(1e39)
+
+
+def test_which_scores_count() -> None:
+    said = rl.Feedback(
+        outcomes={name: outcomes_of(its, 4) for name, its in {"a": [1, None, 3, 4], "b": [5, 6, OUT, OUT]}.items()}
+    )
+    heard, counted = said.heard(PAIRS)
+    assert {name: its.tolist() for name, its in heard.items()} == {
+        "a": [False, False, True, True],  # of the first pair it scored only one
+        "b": [True, True, False, False],
+    }
+    assert counted.tolist() == [True] * 4
+    assert said.totals(PAIRS)[0].tolist() == [5, 6, 3, 4]
+
+
+def test_shares_leave_out_what_the_optimiser_contributes() -> None:
+    said = rl.Feedback(
+        outcomes={"a": (OUT, rl.Score(1)), "kl": (rl.Score(0), rl.Score(0))}, contributed=frozenset({"kl"})
+    )
+    assert said.shares(rl.Failed) == [("a", 0.5)]
+    assert said.fraction(rl.Failed) == 0.5

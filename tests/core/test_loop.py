@@ -163,7 +163,7 @@ def test_none_abstains_and_failures_count_apart():
 def test_too_many_failures_stop_the_step_before_the_optimiser():
     loop = make([rl.Failed("down")] * 4 + [1.0, 2.0], max_failed=0.5)
     with pytest.raises(
-        rl.FeedbackError, match=r"67% of the outcomes failed, more than max_failed = 50%.*said: down \(4 times\)"
+        rl.FeedbackError, match=r"67% of what 'said' said failed, more than max_failed = 50%.*said: down \(4 times\)"
     ):
         advance(loop)
     assert loop.optimiser.seen == []
@@ -236,8 +236,42 @@ def test_experience_survives_the_wire_bit_for_bit():
     loop = make(said=[1.0, None, rl.Failed("down", cost=2.0), rl.Score(2.0, "ok"), 0.0, 3.0], updates=2)
     advance(loop)
     before = loop.buffer[0]
-    after = wire.from_state(wire.to_state(before), "cpu")
+    after = wire.from_state(wire.to_state(before), "cpu", loop.prompts.prompts)
     one, other = dict(leaves(before, "")), dict(leaves(after, ""))
     assert one.keys() == other.keys()
     assert all(same(one[name], other[name]) for name in one)
     assert make_experience(after.rollouts).rollouts is after.rollouts
+
+
+def test_one_broken_source_among_many_is_an_outage():
+    fine = {f"fine {number}": Source(Says([1.0] * 6)) for number in range(9)}
+    broken = {"broken": Source(Says([rl.Failed("down")] * 6))}
+    with pytest.raises(rl.FeedbackError, match="100% of what 'broken' said failed, more than max_failed = 10%"):
+        advance(make(sources=fine | broken, max_failed=0.1))
+
+
+def test_what_the_optimiser_contributes_does_not_dilute_an_outage():
+    said = {"judge": Source(Says([rl.Failed("down")] + [1.0] * 5)), "kl": Source(Says([0.0] * 6), contributed=True)}
+    _, metrics = advance(make(sources=said, max_failed=0.2))
+    assert metrics["failed"] == pytest.approx(1 / 6)
+    with pytest.raises(rl.FeedbackError, match="17% of what 'judge' said failed"):
+        advance(make(sources=said, max_failed=0.1))
+
+
+def test_a_batch_about_which_nobody_has_an_opinion_is_passed_over():
+    loop = make([None] * 6, max_idle=3)
+    for _ in range(2):
+        _, metrics = advance(loop)
+        assert "reward" not in metrics  # no score is not a score of 0
+        assert (metrics["counted"], metrics["abstained"]) == (0, 1)
+    assert loop.optimiser.seen == []
+    assert loop.step == 2
+    with pytest.raises(rl.TrainingError, match="every advantage was 0 in 3 batches in a row"):
+        advance(loop)
+
+
+def test_a_share_about_which_nobody_has_an_opinion_is_passed_over():
+    loop = make([1.0, 2.0, 3.0, None, None, None], updates=2)
+    counted = [advance(loop)[1]["counted"] for _ in range(2)]
+    assert counted == [1, 0]
+    assert len(loop.optimiser.seen) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import sys
 import types
 from pathlib import Path
@@ -215,7 +216,8 @@ def test_a_loose_file_is_a_plugin(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(BREVITY)
     plugins = Plugins.load(files=[file])
-    assert str(plugins.find("rewards", "brevity").origin) == f"{file} local file (mine)"
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert str(plugins.find("rewards", "brevity").origin) == f"{file} file {sha[:12]} (mine)"
 
 
 LOOSE = {

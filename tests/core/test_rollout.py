@@ -154,10 +154,10 @@ def test_recorded_answers_are_taken_as_they_are(policy: Any) -> None:
     assert not rollouts.logp.requires_grad
 
 
-def test_a_recorded_answer_that_does_not_fit_is_cut(policy: Any) -> None:
+def test_of_a_recorded_answer_that_does_not_fit_fewer_tokens_are_learnt(policy: Any) -> None:
     rollouts = record(policy, "a" * 110, "b" * 40, "b")
     assert rollouts.finish == ("length", "stop")
-    assert rollouts.completions == ("b" * 15, "b")
+    assert rollouts.completions == ("b" * 40, "b")  # by its text its recorded score is found
     assert rollouts.attend.sum(1).tolist() == [128, 115]
 
 

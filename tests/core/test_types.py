@@ -26,6 +26,9 @@ def test_a_prompt_reads_as_text_whatever_it_was_given() -> None:
         ({"id": "a", "messages": ("hi",)}, "prompt 'a': a message must have 'role' and 'content' texts, got 'hi'"),
         ({"id": "a", "messages": ({"content": "hi"},)}, "must have 'role' and 'content'"),
         ({"id": "a", "messages": ({"role": "user", "content": None},)}, "the content of a 'user' message is not text"),
+        ({"id": "a", "text": "half \ud83d"}, r"holds half a character \(a lone surrogate\); mend the dataset"),
+        ({"id": "a\ud83d", "text": "b"}, r"holds half a character"),
+        ({"id": "a", "messages": ({"role": "user", "content": "\udc00"},), "text": "b"}, r"holds half a character"),
     ],
 )
 def test_a_prompt_that_cannot_be_asked_is_refused(fields: dict[str, Any], complaint: str) -> None:

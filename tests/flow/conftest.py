@@ -16,6 +16,12 @@ PAIRS = [{**row, "chosen": "yes please", "rejected": "no no no"} for row in ROWS
 
 
 @pytest.fixture
+def pairs() -> list[dict[str, Any]]:
+    """The rows of a run, with a recorded pair each."""
+    return PAIRS
+
+
+@pytest.fixture
 def config(tmp_path: Path) -> Callable[..., rl.RunConfig]:
     """A config of `steps` steps for an optimiser and a credit; `changes` are `table.key=value` overrides."""
 

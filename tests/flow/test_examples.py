@@ -24,6 +24,8 @@ CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml"))
 def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The root of the repository, and what the examples expect to be told."""
     monkeypatch.chdir(EXAMPLES.parent)
+    (tmp_path / "real" / "data").mkdir(parents=True)
+    (tmp_path / "real" / "data" / "pref_hh_harmless.jsonl").write_text("{}\n")
     monkeypatch.setenv("RLAIF_REAL_DATA", str(tmp_path / "real"))
     monkeypatch.setenv("MODEL", str(tmp_path / "model"))
 

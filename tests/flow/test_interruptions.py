@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 import rlaif_core as rl
 from rlaif_core import checkpoint, files
+from rlaif_core.plugins import Origin
 from rlaif_core.record import read_metrics
 from rlaif_core.testing import FakePolicy
 
@@ -173,7 +176,7 @@ def test_an_outage_stops_the_run_before_anything_is_trained_on_it(config, train)
 
     with pytest.raises(
         rl.FeedbackError,
-        match=r"more than max_failed = 10%; nothing was trained on them\. judge: connection refused \(8 times\)",
+        match=r"more than max_failed = 10%; nothing was trained on it\. judge: connection refused \(8 times\)",
     ):
         train(config("grpo"), rewards={"judge": Outage(2, ValueError())})
     folder = Path(config().run.out)
@@ -221,3 +224,96 @@ def test_a_nan_in_the_weights_stops_the_run(config):
         next(policy.module.parameters()).fill_(float("nan"))
     with pytest.raises(rl.RlaifError):
         rl.run(config(), policy=policy, prompts=[{"prompt": "one"}, {"prompt": "two"}], progress=False)
+
+
+class Counting:
+    """A source that remembers how often it was asked, and draws from the global generator; it may break for a while."""
+
+    def __init__(self, breaks: int = 0) -> None:
+        self.breaks, self.asked = breaks, 0
+
+    def score(self, rollouts):
+        self.asked += 1
+        said = [self.asked + random.random() * len(text) for text in rollouts.completions]
+        if self.asked == self.breaks:
+            raise ConnectionError("the judge is down")
+        return said
+
+    def state_dict(self):
+        return {"asked": self.asked}
+
+    def load_state_dict(self, state):
+        self.asked = state["asked"]
+
+
+def test_a_step_that_fails_takes_nothing_with_it(config, train, go_on):
+    with pytest.raises(ConnectionError):
+        train(config("grpo", "group", "run.save_every=0"), rewards={"judge": Counting(breaks=3)})
+    mended = go_on(Path(config().run.out), rewards={"judge": Counting()})
+    straight = train(config("grpo", "group", out="straight"), rewards={"judge": Counting()})
+    assert timeless(mended.folder) == timeless(straight.folder)
+
+
+def test_a_save_that_fails_does_not_hide_what_stopped_the_run(config, train, monkeypatch):
+    def full(*_, **__):
+        raise rl.RlaifError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(ConnectionError, match="the judge is down") as raised:
+        train(config("grpo", "group", "run.save_every=0"), rewards={"judge": Counting(breaks=3)})
+    assert any("while winding up: RlaifError: the disk is full" in note for note in raised.value.__notes__)
+
+
+class Listener:
+    """A plugin whose event hooks fail."""
+
+    def __init__(self, step: int | None = None) -> None:
+        self.step = step
+
+    @rl.hookimpl
+    def rlaif_step_finished(self, step):
+        if step == self.step:
+            raise RuntimeError("nobody listens")
+
+    @rl.hookimpl
+    def rlaif_run_finished(self):
+        if self.step is None:
+            raise RuntimeError("nobody listens")
+
+
+def listening(listener: Listener) -> rl.Plugins:
+    plugins = rl.Plugins.load()
+    plugins.add(listener, Origin("listener", "somewhere", "1.0"))
+    return plugins
+
+
+def test_a_listener_that_fails_costs_no_step(config, train, go_on):
+    with pytest.raises(RuntimeError, match="nobody listens") as raised:
+        train(config("grpo", "group", "run.save_every=0"), plugins=listening(Listener(4)))
+    assert any("rlaif_step_finished of plugin somewhere 1.0 (listener)" in note for note in raised.value.__notes__)
+    folder = Path(config().run.out)
+    assert checkpoint.steps(folder / "checkpoints") == [4]
+    assert timeless(go_on(folder).folder) == timeless(train(config("grpo", "group", out="straight")).folder)
+
+
+def test_a_listener_that_fails_at_the_end_costs_no_report(config, train):
+    with pytest.raises(RuntimeError, match="nobody listens"):
+        train(config(), plugins=listening(Listener()))
+    folder = Path(config().run.out)
+    assert (folder / "report.html").is_file()
+    assert (folder / "policy").is_dir()
+
+
+def test_a_policy_that_cannot_be_written_leaves_the_older_one_whole(config, train, go_on, monkeypatch):
+    folder = train(config()).folder
+    before = sorted(path.name for path in (folder / "policy").iterdir())
+
+    def torn(self, place):
+        place.mkdir()
+        (place / "half").write_text("")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FakePolicy, "save", torn)
+    with pytest.raises(rl.RlaifError, match=r"cannot write .*policy .*the disk is full: free some space"):
+        go_on(folder)
+    assert sorted(path.name for path in (folder / "policy").iterdir()) == before

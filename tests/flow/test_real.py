@@ -139,4 +139,4 @@ def test_recorded_preferences_carry_over_to_conversations_held_out(
         right += int((gained > 0).sum())
         total += len(gained)
     assert total > 300
-    assert right / total > 0.5 + 2 * (0.25 / total) ** 0.5
+    assert right / total > 0.5 + 1.645 * (0.25 / total) ** 0.5  # one-sided, at 5 %; measured 0.566

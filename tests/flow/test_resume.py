@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import rlaif_core as rl
 from rlaif_core import checkpoint
-from rlaif_core.record import read_rollouts
+from rlaif_core.record import read_metrics, read_rollouts
 from rlaif_core.testing import FakePolicy
 from rlaif_core.testing.compare import leaves, same
 
@@ -71,12 +72,63 @@ def test_another_config_is_refused_and_named(config, train, go_on):
     (folder / "config.toml").write_text(text.replace("lr = 0.05", "lr = 0.5"))
     with pytest.raises(rl.CheckpointError, match=r"of another config: optimiser\.lr differ; restore .*config\.toml"):
         go_on(folder)
+    folder = train(config(out="meant")).folder
+    assert len(go_on(folder, changes=["optimiser.lr=0.5", "run.steps=8"])) == 8
+    assert rl.RunConfig.load(folder / "config.toml").optimiser.options["lr"] == 0.5
+    assert len(go_on(folder)) == 8
+
+
+def test_what_an_error_told_to_raise_may_be_raised(config, train, go_on):
+    folder = train(config()).folder
+    assert len(go_on(folder, changes=["run.max_failed=0.5", "run.max_idle=0", "run.steps=7"])) == 7
+
+
+def test_another_branch_forgets_the_one_it_leaves(config, train, go_on):
+    folder = train(config("grpo", "group", "run.save_every=1")).folder
+    changed = [*go_on(folder, step=3, changes=["run.steps=5", "optimiser.lr=0.5"])]
+    assert checkpoint.steps(folder / "checkpoints") == [1, 2, 3, 4, 5]
+    assert timeless(go_on(folder)) == timeless(changed)
+    assert len(changed) == 5
 
 
 def test_other_prompts_are_refused(config, train, go_on):
     folder = train(config()).folder
     with pytest.raises(rl.CheckpointError, match="the prompts are not those that the checkpoint was made with"):
         go_on(folder, prompts=[{"id": "p0", "prompt": "is it blue"}, {"id": "p1", "prompt": "two"}])
+
+
+def test_other_recorded_answers_are_refused(config, train, go_on, pairs):
+    folder = train(config("dpo")).folder
+    swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs]
+    with pytest.raises(rl.CheckpointError, match="the prompts are not those that the checkpoint was made with"):
+        go_on(folder, prompts=swapped)
+
+
+def test_columns_of_any_kind_come_through_a_half_used_buffer(config, train, go_on, pairs):
+    rows = [{**row, "at": datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)} for row in pairs]
+    folder = train(config("grpo", "group", "run.updates=2"), prompts=rows).folder
+    straight = timeless(read_metrics(folder))
+    assert timeless(go_on(folder, step=3, prompts=rows)) == straight
+
+
+def test_a_plugin_file_is_asked_for_again(config, tmp_path, train, go_on):
+    file = tmp_path / "brief.py"
+    file.write_text("import rlaif_core as rl\n@rl.reward\ndef brief(prompt, completion): return -len(completion)\n")
+    its = config("grpo", "group", 'rewards.0={use="brief"}')
+    folder = train(its, plugins=rl.Plugins.load(files=[file])).folder
+    with pytest.raises(rl.CheckpointError, match=f"started with a plugin file; say so again: --plugin {file}"):
+        go_on(folder)
+    assert len(go_on(folder, plugins=rl.Plugins.load(files=[file]))) == 6
+    file.write_text(file.read_text().replace("-len", "+len"))
+    with pytest.raises(rl.CheckpointError, match=f"'brief' was .* when the run started but is .*; restore {file}"):
+        go_on(folder, plugins=rl.Plugins.load(files=[file]))
+
+
+def test_a_missing_lock_is_named(config, train, go_on):
+    folder = train(config()).folder
+    (folder / "plugins.lock.toml").unlink()
+    with pytest.raises(rl.CheckpointError, match=r"plugins\.lock\.toml cannot be read .*restore it, or start"):
+        go_on(folder)
 
 
 def test_a_plugin_of_another_version_is_refused(config, train, go_on):

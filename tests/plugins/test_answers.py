@@ -76,3 +76,12 @@ def test_broken_token_scores_are_named(drawn, told) -> None:
         token_rewards(rollouts, told([1], token_scores={"it": torch.tensor([[0, 1, torch.inf]])}), "reward", total)
     with pytest.raises(PluginError, match=r"source 'it' gave token scores \(1, 2\) for tokens \(1, 3\)"):
         token_rewards(rollouts, told([1], token_scores={"it": torch.zeros(1, 2)}), "reward", total)
+
+
+def test_token_scores_of_a_source_that_a_group_cannot_compare_do_not_count(drawn, told) -> None:
+    tokens = torch.tensor([[0, 5, 0, 0.0], [0, 0, 0, 0]])
+    feedback = told(fine=[5, Abstain("?")], plain=[1, 2], token_scores={"fine": tokens})
+    rollouts = drawn(".###", ".###", group=[0, 0])
+    values, _ = totals(rollouts, feedback, "score")
+    rewards = token_rewards(rollouts, feedback, "reward", values["reward"])
+    assert rewards.tolist() == [[0, 0, 0, 1], [0, 0, 0, 2]]

@@ -117,3 +117,9 @@ def test_any_text_gets_a_score(text: str, strict: bool) -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, tuple[str, ...]], wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         Format(**options)
+
+
+def test_brackets_before_the_json_do_no_harm_when_not_strict() -> None:
+    source = Format(form="json", keys=("a",), strict=False)
+    assert complaint(source, 'see [1] and {this}: {"a": 1}') == ""
+    assert "JSON" in complaint(source, "see [1] and {this}")

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_core import Feedback, FeedbackError, PluginError, Rollouts, Score
+from rlaif_core import Feedback, FeedbackError, PluginError, Rollouts
 
 Truncated = Literal["score", "drop"]
 """What an answer cut off by the length limit gets: its score like any other, or no part in the step at all."""
@@ -52,22 +52,21 @@ def token_rewards(
     """
     mask = rollouts.mask
     placed = torch.zeros(mask.shape, device=mask.device)
-    for name in feedback.sources(channel):
+    for name, heard in feedback.heard(rollouts.group, channel)[0].items():
         if name in feedback.token_scores:
-            placed = placed + feedback.weights[name] * _token_scores(rollouts, feedback, name)
+            placed = placed + feedback.weights[name] * _token_scores(rollouts, feedback, name, heard)
     rest = total.to(placed) - placed.sum(1)
     if unfinished is not None:
         rest = rest.where(~unfinished.to(mask.device), 0.0)
     return placed + spread(rest, last_chosen(mask))
 
 
-def _token_scores(rollouts: Rollouts, feedback: Feedback, name: str) -> Tensor:
-    """[B,T] f32: the token scores of a source; 0 off-mask and where it gave no score."""
+def _token_scores(rollouts: Rollouts, feedback: Feedback, name: str, heard: Tensor) -> Tensor:
+    """[B,T] f32: the token scores of a source; 0 off-mask and where its score does not count, as `heard` [B] says."""
     scores, mask = feedback.token_scores[name], rollouts.mask
     if scores.shape != mask.shape:
         raise PluginError(f"source {name!r} gave token scores {tuple(scores.shape)} for tokens {tuple(mask.shape)}")
-    scored = torch.tensor([isinstance(outcome, Score) for outcome in feedback.outcomes[name]], device=mask.device)
-    scores = scores.to(mask.device, torch.float32).where(mask & scored[:, None], 0.0)
+    scores = scores.to(mask.device, torch.float32).where(mask & heard.to(mask.device)[:, None], 0.0)
     if not bool(scores.isfinite().all()):
         raise FeedbackError(f"source {name!r} gave token scores that are not finite")
     return scores

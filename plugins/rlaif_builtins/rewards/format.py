@@ -10,6 +10,9 @@ from typing import Any, Literal, NoReturn
 
 from rlaif_core import ConfigError, Outcome, Rollouts, Score
 
+MOST_STARTS = 50
+"""Brackets that are tried as the beginning of JSON that other text surrounds; each costs a parse."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
@@ -70,15 +73,20 @@ def _tags(text: str, tags: Sequence[str], strict: bool) -> str:
 
 
 def _json(text: str, keys: Sequence[str], strict: bool) -> str:
-    if not strict:
-        start = re.search(r"[\[{]", text)
-        text = text[start.start() :] if start else text
+    """What is wrong; without `strict`, with the first of the places where JSON might begin, if none is right."""
+    text = text.strip()
+    starts = [0] if strict else [found.start() for found in re.finditer(r"[\[{]", text)][:MOST_STARTS] or [0]
+    complaints = [_json_at(text, start, keys, strict) for start in starts]
+    return "" if "" in complaints else complaints[0]
+
+
+def _json_at(text: str, start: int, keys: Sequence[str], strict: bool) -> str:
     try:
         decoder = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
-        value, end = decoder.raw_decode(text.strip())
+        value, end = decoder.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    if strict and text.strip()[end:]:
+    if strict and text[end:]:
         return "there is text after the JSON"
     if keys and not isinstance(value, dict):
         return f"JSON, but not an object with {', '.join(keys)}"

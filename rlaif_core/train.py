@@ -1,0 +1,148 @@
+"""The loop over a run's steps: checkpoints, signals, and an orderly end whatever happens."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rlaif_core.errors import explain
+from rlaif_core.record import Record
+
+if TYPE_CHECKING:
+    from rlaif_core.run import Run
+
+
+def train(this: Run, progress: bool) -> None:
+    """Take the steps that are left, and leave behind what a run leaves behind."""
+    from rlaif_core.report import write_report
+
+    table = this.config.run
+    record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
+    error: BaseException | None = None
+    try:
+        with _stop_on_signal(this):
+            this.plugins.tell("rlaif_run_started", run=this)
+            while this.step < table.steps:
+                _step(this, record)
+                if (
+                    this.step == table.steps
+                    or (table.save_every and this.step % table.save_every == 0)
+                    or this.stopping
+                ):
+                    this.save()
+                if this.stopping and this.step < table.steps:
+                    raise KeyboardInterrupt(
+                        f"stopped by {this.stopping} after step {this.step}; go on with: rlaif resume {this.folder}"
+                    )
+        _save_policy(this)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        _wind_up(
+            error,
+            record.close,
+            lambda: this.plugins.tell("rlaif_run_finished", run=this, error=error),
+            lambda: write_report(this.folder) if this.step else None,
+        )
+
+
+def _wind_up(error: BaseException | None, *works: Callable[[], Any]) -> None:
+    """Do them all, whatever becomes of the others; what fails here must not hide the `error` that stopped a run."""
+    first: Exception | None = None
+    for work in works:
+        try:
+            work()
+        except Exception as late:  # noqa: BLE001  it is raised below, or noted beside what it must not hide
+            if before := error or first:
+                before.add_note(f"  and while winding up: {explain(late)}")
+            else:
+                first = late
+    if first is not None:
+        raise first
+
+
+def _save_policy(this: Run) -> None:
+    """Write the trained policy beside its place, and put it there when it is whole."""
+    from rlaif_core import files
+
+    final = this.folder / "policy"
+    aside = this.folder / f".policy{files.ASIDE}"
+    shutil.rmtree(aside, ignore_errors=True)
+    with files.writing(final):
+        this.loop.policy.save(aside)
+    files.replace_folder(aside, final)
+
+
+def _step(this: Run, record: Record) -> None:
+    """One step, recorded and told. If it fails before the weights changed, all that it took is put back and saved."""
+    from rlaif_core.loop import advance
+
+    put_back, version = _remembered(this), this.loop.policy.version
+    try:
+        experience, metrics = advance(this.loop)
+    except BaseException as error:
+        if this.loop.policy.version == version:
+            _wind_up(error, put_back, partial(_saved, this, error))
+        else:
+            kept = "there is none yet" if this.saved is None else f"the newest is of step {this.saved}"
+            error.add_note(f"  the step had begun to change the weights, so there is no checkpoint of it; {kept}")
+        raise
+    record.step(this.step, experience, metrics)
+    try:
+        this.plugins.tell("rlaif_step_finished", step=this.step, experience=experience, metrics=metrics)
+    except BaseException as error:
+        _wind_up(error, partial(_saved, this, error))
+        raise
+
+
+def _saved(this: Run, error: BaseException) -> None:
+    this.save()
+    error.add_note(f"  checkpoint of step {this.step} is in {this.folder / 'checkpoints'}")
+
+
+def _remembered(this: Run) -> Callable[[], None]:
+    """What a step may change before it reaches the weights, and a function that puts all of it back.
+
+    The policy and the optimiser are left out: they change together, in the last of the verbs.
+    """
+    from rlaif_core import checkpoint, loop
+    from rlaif_core.protocols import Stateful
+
+    parts = {name: part for name, part in loop.parts(this.loop).items() if name not in ("policy", "optimiser")}
+    stateful = [(part, copy.deepcopy(part.state_dict())) for part in parts.values() if isinstance(part, Stateful)]
+    buffer, idle, random = this.loop.buffer, this.loop.idle, checkpoint.random_state()
+
+    def put_back() -> None:
+        for part, state in stateful:
+            part.load_state_dict(state)
+        this.loop.buffer, this.loop.idle = buffer, idle
+        checkpoint.restore_random(random)
+
+    return put_back
+
+
+@contextmanager
+def _stop_on_signal(this: Run) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) lets the step finish and saves; the second stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, _: object) -> None:
+        if this.stopping:
+            raise KeyboardInterrupt("stopped at once")
+        this.stopping = signal.Signals(number).name
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
