@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from rlaif_core import __version__
-from rlaif_core.errors import ConfigError, RlaifError, blame, explain
+from rlaif_core.errors import RlaifError, blame, explain
 from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -163,15 +163,6 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def report(folder: Folder) -> None:
-    """Write a run as one self-contained HTML page."""
-    from rlaif_core.report import write_report
-
-    if not (folder / "config.toml").is_file():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.toml")
-    typer.echo(write_report(folder))
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"rlaif {__version__}")
@@ -184,7 +175,7 @@ def _root(
     """Reinforcement learning of language models from AI feedback. Start with: rlaif demo"""
 
 
-OWN = {verb.__name__: verb for verb in (run, resume, check, plugins, show, new, doctor, report)}
+OWN = {verb.__name__: verb for verb in (run, resume, check, plugins, show, new, doctor)}
 
 
 def application(loaded: Plugins | None) -> typer.Typer:
@@ -239,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _finished(history: History) -> None:
     steps = "1 step" if len(history) == 1 else f"{len(history)} steps"
-    typer.echo(f"{steps} in {history.folder}; look at {history.folder / 'report.html'}")
+    report = history.folder / "report.html"
+    typer.echo(f"{steps} in {history.folder}{f'; look at {report}' if report.exists() else ''}")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,7 +6,7 @@ Every message reads: what happened, whose it is, what to do. Exceptions out of a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -52,6 +52,22 @@ def blame(note: str) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"  in {note}")
         raise
+
+
+def all_of(error: BaseException | None, *works: Callable[[], object]) -> None:
+    """Do all `works`, whatever becomes of the others. The first that fails is raised at the end, unless there is an
+    `error` already, which it must not hide; whatever fails besides is a note of that one."""
+    first: Exception | None = None
+    for work in works:
+        try:
+            work()
+        except Exception as late:  # noqa: BLE001  nothing is swallowed: it is raised below, or noted
+            if before := error or first:
+                before.add_note(f"  and besides: {explain(late)}")
+            else:
+                first = late
+    if first is not None:
+        raise first
 
 
 def explain(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import pluggy
 
 from rlaif_core import hookspecs
-from rlaif_core.errors import PluginError, blame, explain, suggest
+from rlaif_core.errors import PluginError, all_of, blame, explain, suggest
 from rlaif_core.files import sha256
 from rlaif_core.offers import KINDS, Offer, RewardFunction, hookimpl
 from rlaif_core.options import checked
@@ -216,10 +217,13 @@ class Plugins:
         return [(self.origins[each.plugin_name], each.function) for each in found]
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Send an event to every plugin that listens; an exception names the plugin."""
-        for implementation in getattr(self._manager.hook, event).get_hookimpls():
+        """Send an event to every plugin that listens, whatever becomes of the others; an exception names its plugin."""
+
+        def sent(implementation: Any) -> None:
             with blame(f"hook {event} of plugin {self.origins.get(implementation.plugin_name)}"):
                 implementation.function(*(facts[name] for name in implementation.argnames))
+
+        all_of(None, *(partial(sent, its) for its in getattr(self._manager.hook, event).get_hookimpls()))
 
 
 def local_origin(file: Path) -> Origin:

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rlaif_core.errors import explain
+from rlaif_core.errors import all_of
 from rlaif_core.record import Record
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 def train(this: Run, progress: bool) -> None:
     """Take the steps that are left, and leave behind what a run leaves behind."""
-    from rlaif_core.report import write_report
-
     table = this.config.run
     record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
     error: BaseException | None = None
@@ -45,27 +43,7 @@ def train(this: Run, progress: bool) -> None:
         error = raised
         raise
     finally:
-        _wind_up(
-            error,
-            record.close,
-            lambda: this.plugins.tell("rlaif_run_finished", run=this, error=error),
-            lambda: write_report(this.folder) if this.step else None,
-        )
-
-
-def _wind_up(error: BaseException | None, *works: Callable[[], Any]) -> None:
-    """Do them all, whatever becomes of the others; what fails here must not hide the `error` that stopped a run."""
-    first: Exception | None = None
-    for work in works:
-        try:
-            work()
-        except Exception as late:  # noqa: BLE001  it is raised below, or noted beside what it must not hide
-            if before := error or first:
-                before.add_note(f"  and while winding up: {explain(late)}")
-            else:
-                first = late
-    if first is not None:
-        raise first
+        all_of(error, record.close, lambda: this.plugins.tell("rlaif_run_finished", run=this, error=error))
 
 
 def _save_policy(this: Run) -> None:
@@ -89,7 +67,7 @@ def _step(this: Run, record: Record) -> None:
         experience, metrics = advance(this.loop)
     except BaseException as error:
         if this.loop.policy.version == version:
-            _wind_up(error, put_back, partial(_saved, this, error))
+            all_of(error, put_back, partial(_saved, this, error))
         else:
             kept = "there is none yet" if this.saved is None else f"the newest is of step {this.saved}"
             error.add_note(f"  the step had begun to change the weights, so there is no checkpoint of it; {kept}")
@@ -98,7 +76,7 @@ def _step(this: Run, record: Record) -> None:
     try:
         this.plugins.tell("rlaif_step_finished", step=this.step, experience=experience, metrics=metrics)
     except BaseException as error:
-        _wind_up(error, partial(_saved, this, error))
+        all_of(error, partial(_saved, this, error))
         raise
 
 

@@ -261,7 +261,7 @@ def test_a_save_that_fails_does_not_hide_what_stopped_the_run(config, train, mon
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(ConnectionError, match="the judge is down") as raised:
         train(config("grpo", "group", "run.save_every=0"), rewards={"judge": Counting(breaks=3)})
-    assert any("while winding up: RlaifError: the disk is full" in note for note in raised.value.__notes__)
+    assert any("and besides: RlaifError: the disk is full" in note for note in raised.value.__notes__)
 
 
 class Listener:

@@ -18,6 +18,7 @@ PACKAGES = {
     "rlaif_kernels": "kernels/rlaif_kernels",
     "rlaif_builtins": "plugins/rlaif_builtins",
     "rlaif_lumen": "plugins/rlaif_lumen",
+    "rlaif_report": "plugins/rlaif_report",
 }
 
 

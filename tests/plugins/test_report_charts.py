@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rlaif_core.charts import Axis, curve, number, path, score, signed, smoothed, span, thinned, trajectory
+from rlaif_report.charts import Axis, curve, number, path, score, signed, smoothed, span, thinned, trajectory
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlaif_core.answers import Answers, ledger, visible
-from rlaif_core.charts import Chart, curve, number, score, signed, span, trajectory
 from rlaif_core.files import write_bytes
 from rlaif_core.progress import duration
 from rlaif_core.record import read_metrics
+from rlaif_report.answers import Answers, ledger, visible
+from rlaif_report.charts import Chart, curve, number, score, signed, span, trajectory
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAIN = ("reward", "kl")  # the metrics with a large curve

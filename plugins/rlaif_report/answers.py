@@ -16,8 +16,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rlaif_core.charts import score, signed
 from rlaif_core.record import read_rollouts, rollout_files, rows_of
+from rlaif_report.charts import score, signed
 
 LONGEST_TEXT = 4000  # characters of a prompt or an answer that are shown
 LONGEST_REASON = 1000

@@ -22,8 +22,8 @@ from pyarrow.parquet import write_table
 from rlaif_core.errors import DataError, RlaifError
 from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score
 from rlaif_core.record import Record, read_metrics, read_rollouts
-from rlaif_core.report import contents, write_report
 from rlaif_core.types import Experience, Metrics, Prompt, Rollouts
+from rlaif_report.page import contents, write_report
 
 CONFIG = """\
 [run]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from rlaif_core.answers import Answers, distinct, evenly, ledger, visible
 from rlaif_core.record import read_rollouts
+from rlaif_report.answers import Answers, distinct, evenly, ledger, visible
 
 
 def row(step: int, prompt: str, reward: float | None, completion: str = "", **said: Any) -> dict[str, Any]:
