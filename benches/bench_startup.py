@@ -3,19 +3,19 @@
 Each command runs in a process of its own. A round runs every command once, so that a busy moment falls on all of them
 alike; what counts is the median over the rounds, and for the import what it takes beyond a bare interpreter.
 
-    python benches/bench_startup.py [--rounds 11] [--json FILE]
+    python benches/bench_startup.py [--rounds 11] [--save]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import device
 
 RLAIF = str(Path(sys.executable).with_name("rlaif"))
 COMMANDS = {
@@ -50,7 +50,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11, choices=range(7, 1000), metavar="N", help="7 or more")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--save", action="store_true", help="keep the figures in results/<device>.json")
     options = parser.parse_args()
     figures = measure(options.rounds)
     bare = figures["bare interpreter"]["median"]
@@ -59,9 +59,8 @@ def main() -> None:
         print(f"{name:<20} {figure['median']:8.3f} {figure['least']:8.3f} {figure['most']:8.3f}", end="")
         print(f" {LIMITS[name]:8.3f}" if name in LIMITS else "")
     print(f"the import over a bare interpreter: {figures['import rlaif_core']['median'] - bare:.3f}")
-    if options.json:
-        machine = {"machine": platform.machine(), "python": platform.python_version(), "rounds": options.rounds}
-        options.json.write_text(json.dumps({**machine, "seconds": figures}, indent=2) + "\n")
+    if options.save:
+        print("saved:", device.save("start-up", {"rounds": options.rounds, "limits": LIMITS, "seconds": figures}))
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def _names_judge(chosen: Chosen, built: Mapping[str, Any]) -> bool:
 
 
 def _source(source: Any) -> Any:
-    return FunctionReward(source.function, {}) if isinstance(source, RewardFunction) else source
+    return FunctionReward(source.function) if isinstance(source, RewardFunction) else source
 
 
 def _prompts(config: RunConfig, rows: Any) -> Prompts:
@@ -236,11 +236,11 @@ def open_folder(this: Run) -> None:
 
     folder = this.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = f"go on with `rlaif resume {folder}`, or choose another with --out"
-        what = "already holds a run" if (folder / "config.toml").exists() else "exists and is not empty"
-        if not any(folder.glob("checkpoints/step-*")):
-            advice = "it has no checkpoint to go on from: delete it, or choose another with --out"
-        raise ConfigError(f"{folder} {what}; {advice}")
+        if (folder / "config.toml").exists():
+            raise ConfigError(
+                f"{folder} already holds a run; go on with `rlaif resume {folder}`, or choose another with --out"
+            )
+        raise ConfigError(f"{folder} exists and is not empty; choose another with --out")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, this.config)

@@ -10,7 +10,8 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     final = folder / f"step-{step}"
     partial = folder / f".step-{step}{files.ASIDE}"
     shutil.rmtree(partial, ignore_errors=True)
-    with files.writing(final):
+    with files.writing(final), _gone_if_torn(partial):
         partial.mkdir(parents=True)
         files.write_bytes(partial / "tensors.safetensors", to_bytes(tensors))
         files.write_bytes(partial / "state.json", json.dumps(tree).encode())
@@ -45,6 +46,16 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     for old in [other for other in steps(folder) if other < step][: 1 - keep or None]:
         shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
     return final
+
+
+@contextmanager
+def _gone_if_torn(partial: Path) -> Iterator[None]:
+    """Give back the space of a checkpoint that could not be written whole."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def forget_after(folder: Path, step: int) -> None:
@@ -67,9 +78,7 @@ def load(folder: Path, step: int | None = None) -> tuple[int, State]:
     """Read and verify the checkpoint of `step` (default: the newest)."""
     known = steps(folder)
     if not known:
-        raise CheckpointError(
-            f"{folder}: there is no checkpoint; the run stopped before its first, so delete the folder and start again"
-        )
+        raise CheckpointError(f"{folder}: there is no checkpoint; without --step the run starts again")
     step = known[-1] if step is None else step
     if step not in known:
         raise CheckpointError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +19,10 @@ from typer.core import TyperGroup
 
 from rlaif_core import __version__
 from rlaif_core.errors import RlaifError, blame, explain
-from rlaif_core.plugins import Plugins
+from rlaif_core.plugins import LOCAL, Plugins
 
 if TYPE_CHECKING:
+    from rlaif_core.config import RunConfig
     from rlaif_core.run import History
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)]
@@ -58,8 +60,9 @@ def run(
     from rlaif_core.run import run as train
 
     plugins = Plugins.load(block=no_plugin, files=plugin)
-    overrides = [*sets, *([f"run.out={json.dumps(out)}"] if out else [])]
-    _finished(train(RunConfig.load(config, overrides), plugins=plugins, strict=strict))
+    wanted = RunConfig.load(config, [*sets, *([f"run.out={json.dumps(out)}"] if out else [])])
+    _warn_of_unused(plugins, wanted)
+    _finished(train(wanted, plugins=plugins, strict=strict))
 
 
 def resume(
@@ -81,8 +84,9 @@ def check(config: Config, sets: Sets = NOTHING, plugin: Files = NOTHING, no_plug
     from rlaif_core.config import RunConfig
     from rlaif_core.run import check as planned
 
-    plugins = Plugins.load(block=no_plugin, files=plugin)
-    lines = planned(RunConfig.load(config, sets), plugins).lines
+    plugins, wanted = Plugins.load(block=no_plugin, files=plugin), RunConfig.load(config, sets)
+    _warn_of_unused(plugins, wanted)
+    lines = planned(wanted, plugins).lines
     rows = [
         (part, name, "\n".join(f"{key} = {value!r}" for key, value in options.items()), origin)
         for part, name, origin, options in lines
@@ -223,9 +227,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         typer.secho(explain(error), fg="red", err=True)
         if not isinstance(error, RlaifError):
-            typer.secho("This was not expected. RLAIF_TRACEBACK=1 shows where it came from.", fg="red", err=True)
+            # Notes say whose code raised; without any it was ours.
+            whose = "" if getattr(error, "__notes__", None) else "This was not expected. "
+            typer.secho(f"  at {origin(error)}\n{whose}RLAIF_TRACEBACK=1 shows the way there.", fg="red", err=True)
         return 1
     return 0
+
+
+def origin(error: BaseException) -> str:
+    """FILE:LINE where it was raised; of a syntax error, where that is."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _warn_of_unused(plugins: Plugins, config: RunConfig) -> None:
+    """A file was named for what it offers; say so when no table chooses that."""
+    used = {table.use for table in config.chosen()}
+    for listing in plugins.listings():
+        if listing.origin.version.startswith(f"{LOCAL} ") and listing.offer.name not in used:
+            text = f"{listing.origin.distribution} offers {listing.offer.name!r}, which no table of the config uses"
+            typer.secho(f"warning: {text}", fg="yellow", err=True)
 
 
 def _finished(history: History) -> None:

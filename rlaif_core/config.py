@@ -46,7 +46,8 @@ class RunTable(Table):
 class PromptTable(Table):
     """`[prompts]`: which rows, which column, and how many at a time."""
 
-    dataset: str = "json"  # anything datasets.load_dataset takes, or "module:function" or "file.py:function"
+    # Anything datasets.load_dataset takes, or "module:function" or "file.py:function"; default: by the files' endings.
+    dataset: str | None = None
     files: str | list[str] = Field(default_factory=list)
     split: str = "train"
     column: str | None = None  # default: "prompt", "messages" or "text", whichever there is
@@ -159,6 +160,11 @@ class RunConfig(Table):
         """The same config with every `${NAME}` replaced from the environment."""
         return RunConfig.model_validate(_expand(self.tables()))
 
+    def chosen(self) -> list[Use]:
+        """Every table that names an offer."""
+        single = [table for table in (self.policy, self.credit, self.optimiser) if table]
+        return [*single, *self.actions, *self.judges.values(), *self.rewards]
+
     def tables(self) -> dict[str, Any]:
         """Nested dicts ready for TOML: defaults included, empty values left out."""
         plain = self.model_dump(exclude_none=True)
@@ -205,6 +211,8 @@ def _place(error: ValidationError) -> str:
         field = RunConfig.model_fields[table].annotation
         known = getattr(field, "model_fields", {})
         return f"unknown key {key!r} in [{table}]{suggest(key, known) or '.'} Keys: {', '.join(known)}"
+    if detail["type"] == "list_type":
+        return f"[{table}] is one table, but there may be several; write [[{table}]]"
     if not key:
         return f"[{table}] {complaint(error)}"
     return f"[{table}] {key!r} {complaint(error)}"

@@ -40,7 +40,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "look at the folder, mend it and `rlaif resume` the run")
         reason = error.strerror or str(error)
-        raise RlaifError(f"cannot write {path} ({reason}); checkpoints saved so far are intact; {advice}") from error
+        raise RlaifError(f"cannot write {path} ({reason}); what was saved before is intact; {advice}") from error
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -6,12 +6,13 @@ Actions are chained, reward sources summed, credit is one, the optimiser is one,
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlaif_core.errors import FeedbackError, PluginError, TrainingError, blame
-from rlaif_core.feedback import Failed, Feedback, Scored, outcomes_of
+from rlaif_core.feedback import Abstain, Failed, Feedback, Scored, outcomes_of
 from rlaif_core.measure import measure
 from rlaif_core.types import Experience, Metrics, Prompt, Rollouts
 from rlaif_core.watch import Watch
@@ -110,16 +111,23 @@ def score(loop: Loop, rollouts: Rollouts) -> Feedback:
 def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
     """Spread the feedback over the tokens, with whatever critic the optimiser trains."""
     with blame(_at(loop, "credit")):
+        if getattr(loop.credit, "compares", False) and len(set(rollouts.group.tolist())) == len(rollouts):
+            raise TrainingError(
+                "it compares the answers to one prompt, but each prompt has only one; "
+                "raise [prompts] group to 2 or more, or use a credit that compares nothing"
+            )
         experience = loop.credit.assign(rollouts, feedback, loop.optimiser.critic())
         if not isinstance(experience, Experience):
             raise PluginError(f"assign returned {type(experience).__name__}; a credit returns Experience")
     idle = all(not bool(advantages.any()) for advantages in experience.advantages.values())
     loop.idle = loop.idle + 1 if idle else 0
     if loop.max_idle and loop.idle >= loop.max_idle:
+        why = "the answers of a group all score alike. Raise [prompts] group or the temperature, or mend the reward"
+        if not bool(experience.mask.any()):
+            why = f"no answer counted. {_reasons(feedback, Abstain)}. Mend the source"
         raise TrainingError(
-            f"every advantage was 0 in {loop.idle} batches in a row, so nothing was learnt from them: the answers of a "
-            "group all score alike. Look at the ledger; raise [prompts] group or the temperature, or mend the reward "
-            "([run] max_idle = 0 turns this check off)"
+            f"every advantage was 0 in {loop.idle} batches in a row, so nothing was learnt from them: {why}; "
+            "rollouts/ holds who said what ([run] max_idle = 0 turns this check off)"
         )
     return experience
 
@@ -138,17 +146,21 @@ def _refuse_outage(feedback: Feedback, most: float) -> None:
     source, share = max(feedback.shares(Failed), key=lambda its: its[1], default=("", 0.0))
     if share <= most:
         return
-    reasons: dict[str, int] = {}
-    for name, said in feedback.outcomes.items():
-        for outcome in said:
-            if isinstance(outcome, Failed):
-                reasons[f"{name}: {outcome.reason}"] = reasons.get(f"{name}: {outcome.reason}", 0) + 1
-    worst = sorted(reasons.items(), key=lambda item: -item[1])[:3]
     raise FeedbackError(
         f"{share:.0%} of what {source!r} said failed, more than max_failed = {most:.0%}; nothing was trained on it. "
-        + "; ".join(f"{reason} ({count} times)" for reason, count in worst)
-        + ". Mend the source and resume the run, or raise [run] max_failed"
+        f"{_reasons(feedback, Failed)}. Mend the source and resume the run, or raise [run] max_failed"
     )
+
+
+def _reasons(feedback: Feedback, kind: type[Abstain] | type[Failed]) -> str:
+    """The three commonest reasons of outcomes of `kind`, with their sources."""
+    reasons = Counter(
+        f"{name}: {outcome.reason or 'no reason given'}"
+        for name, said in feedback.outcomes.items()
+        for outcome in said
+        if isinstance(outcome, kind)
+    )
+    return "; ".join(f"{reason} ({count} times)" for reason, count in reasons.most_common(3))
 
 
 def parts(loop: Loop) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
 
+from rlaif_core.deadline import each_within
 from rlaif_core.errors import PluginError, blame
 from rlaif_core.feedback import Outcome
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", covariant=True)
 hookimpl = pluggy.HookimplMarker("rlaif")
+
+TIMEOUT = 60.0
+"""Seconds that a reward function may take for one answer, where nobody says otherwise."""
+_TIMEOUT = inspect.Parameter("timeout", inspect.Parameter.KEYWORD_ONLY, default=TIMEOUT, annotation=float)
 
 KINDS = ("policies", "actions", "judges", "rewards", "credits", "optimisers")
 """What can be offered; the hook that asks for it is `rlaif_` + kind."""
@@ -61,17 +68,26 @@ def load_attribute(path: str) -> Any:
 
 
 class FunctionReward:
-    """A reward source made of a function that looks at one prompt and one completion at a time."""
+    """A reward source made of a function that looks at one prompt and one completion at a time.
 
-    def __init__(self, function: Callable[..., Outcome | float | None], options: dict[str, Any]) -> None:
-        self.function = function
-        self.options = options
+    A call that takes longer than `timeout` seconds (0: no limit) raises `FeedbackError`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Outcome | float | None],
+        options: Mapping[str, Any] = MappingProxyType({}),
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.function, self.options, self.timeout = function, options, timeout
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome | float | None]:
+        pairs = zip(rollouts.prompts, rollouts.completions, strict=True)
+        said = each_within(self.timeout, [partial(self.function, *pair, **self.options) for pair in pairs])
         scores = []
-        for prompt, completion in zip(rollouts.prompts, rollouts.completions, strict=True):
+        for prompt in rollouts.prompts:
             with blame(f"prompt {prompt.id!r}"):
-                scores.append(self.function(prompt, completion, **self.options))
+                scores.append(next(said))
         return scores
 
 
@@ -94,12 +110,16 @@ class RewardFunction:
         return self.function(prompt, completion, **options)
 
     def build(self) -> Callable[..., FunctionReward]:
-        """The builder whose parameters are the function's own options, so that a TOML table is checked against them."""
+        """The builder whose parameters are the function's own options, so that a TOML table is checked against them,
+        and a `timeout`, unless the function has one of its own."""
+        own = "timeout" in {p.name for p in self._options}
 
         def build(**options: Any) -> FunctionReward:
-            return FunctionReward(self.function, options)
+            timeout = TIMEOUT if own else options.pop("timeout", TIMEOUT)
+            return FunctionReward(self.function, options, timeout)
 
         keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in self._options]
+        keyword_only += [] if own else [_TIMEOUT]
         build.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
         build.__annotations__ = {p.name: p.annotation for p in keyword_only if p.annotation is not p.empty}
         build.__wrapped__ = self.function  # type: ignore[attr-defined]  # hints are looked up where it was written

@@ -128,7 +128,7 @@ class TransformersPolicy:
     def save(self, folder: Path) -> None:
         """Write an ordinary transformers folder; trained adapters are merged into it and also kept beside it."""
         module: Any = self.module
-        with _quiet(), _serialising():
+        with quiet(), _serialising():
             if self._adapters != "none":
                 module.save_pretrained(folder / "adapter")
                 module = copy.deepcopy(module).merge_and_unload()
@@ -157,7 +157,8 @@ def _device(name: str) -> torch.device:
 def _loaded(model: str, **options: Any) -> tuple[Any, Any]:
     """(tokeniser, module) of a folder or hub id; weights from safetensors alone, and all of them."""
     source = {name: options[name] for name in ("revision", "trust_remote_code")}
-    with _loading(f"the tokenizer of model {model!r}"):
+    where = "" if Path(model).is_dir() else f" (there is no such folder in {Path.cwd()}, so the hub was asked)"
+    with _loading(f"the tokenizer of model {model!r}{where}"):
         tokenizer = AutoTokenizer.from_pretrained(model, **source)
     with _loading(f"model {model!r}"):
         module, found = AutoModelForCausalLM.from_pretrained(
@@ -191,14 +192,14 @@ def _place(model: str) -> str:
 @contextlib.contextmanager
 def _loading(what: str) -> Iterator[None]:
     try:
-        with _quiet():
+        with quiet():
             yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"[policy] {what} cannot be loaded: {_first_line(error)}") from error
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars, logs or warnings of transformers and peft."""
     verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     with warnings.catch_warnings():

@@ -20,6 +20,8 @@ from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
 
 Row = Mapping[str, Any]
+KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
+"""What a file's ending says about how to read it; everything else is JSON."""
 COLUMNS = ("prompt", "messages", "text")
 """Where a prompt is looked for, unless `[prompts] column` says where it is."""
 
@@ -95,10 +97,15 @@ class Prompts:
 
 def load_prompts(table: PromptTable) -> list[Prompt]:
     """Read the rows that `[prompts]` describes and turn each into a `Prompt`."""
-    source = ", ".join([table.files] if isinstance(table.files, str) else table.files) or table.dataset
+    source = ", ".join([table.files] if isinstance(table.files, str) else table.files) or table.dataset or ""
     with blame(f"[prompts] {source}"):
         change = load_function(table.map) if table.map else None
-        return prompts_of(_rows(table, source), table, change)
+        try:
+            return prompts_of(_rows(table, source), table, change)
+        except UnicodeDecodeError as error:  # `datasets` looks at the bytes of a text only when it is asked for
+            if where := _where_broken(_there(table)):
+                raise DataError(where) from error
+            raise
 
 
 def check_prompts(table: PromptTable) -> None:
@@ -106,7 +113,7 @@ def check_prompts(table: PromptTable) -> None:
     with blame("[prompts]"):
         if table.map:
             load_function(table.map)
-        if ":" in table.dataset:
+        if table.dataset and ":" in table.dataset:
             load_function(table.dataset)
         _there(table)
 
@@ -152,21 +159,25 @@ def _callable(value: Any, path: str) -> Callable[..., Any]:
 
 
 def _rows(table: PromptTable, source: str) -> Iterable[Row]:
-    if ":" in table.dataset:
+    if table.dataset and ":" in table.dataset:
         return load_function(table.dataset)(**table.options)  # type: ignore[no-any-return]
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
     files = _there(table)
+    kind = table.dataset or next((its for ending, its in KINDS.items() if source.lower().endswith(ending)), "json")
+    if not files and not table.dataset:
+        raise ConfigError("[prompts] names neither files nor a dataset; say where the prompts are")
     import datasets
 
     previous = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        if not files and Path(table.dataset, "dataset_info.json").exists():
-            return datasets.load_from_disk(table.dataset)  # type: ignore[no-any-return]
-        return datasets.load_dataset(table.dataset, data_files=files or None, split=table.split)  # type: ignore[no-any-return]
+        if not files and Path(kind, "dataset_info.json").exists():
+            return datasets.load_from_disk(kind)  # type: ignore[no-any-return]
+        return datasets.load_dataset(kind, data_files=files or None, split=table.split)  # type: ignore[no-any-return]
     except Exception as error:  # whatever the reader met, say where in the file it is
-        raise DataError(_where_broken(files) or f"{source} cannot be loaded: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise DataError(_where_broken(files) or f"{source} cannot be loaded as {kind}: {reason}") from error
     finally:
         if previous:
             datasets.enable_progress_bars()
@@ -177,7 +188,8 @@ def _there(table: PromptTable) -> list[str]:
     files = [table.files] if isinstance(table.files, str) else table.files
     for file in files:
         if "://" not in file and "*" not in file and not Path(file).is_file():
-            raise DataError(f"{file}: there is no such file (looked in {Path.cwd()})")
+            what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
+            raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
     return files
 
 
@@ -187,11 +199,13 @@ def _where_broken(files: Sequence[str]) -> str | None:
         if not file.endswith((".jsonl", ".json")) or not Path(file).is_file():
             continue
         kinds: dict[str, str] = {}
-        with Path(file).open(encoding="utf-8", errors="replace") as lines:
+        with Path(file).open("rb") as lines:
             number = 0
             for number, line in enumerate(lines, 1):
                 try:
-                    row = json.loads(line)
+                    row = json.loads(line.decode("utf-8"))
+                except UnicodeDecodeError:
+                    return f"{file}, line {number}: not UTF-8; save the file in that encoding"
                 except json.JSONDecodeError as error:
                     return f"{file}, line {number}: not valid JSON ({error.msg}); one JSON object a line is expected"
                 if not isinstance(row, dict):

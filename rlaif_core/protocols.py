@@ -142,9 +142,11 @@ class NoCritic(Critic):
 
 @runtime_checkable
 class Credit(Protocol):
-    """Spreads feedback over tokens. `needs` names what it asks of the critic."""
+    """Spreads feedback over tokens. `needs` names what it asks of the critic; `compares` says that the answers to one
+    prompt are measured against each other, so that one alone teaches nothing."""
 
     needs: frozenset[str] = frozenset()
+    compares: bool = False
 
     def assign(self, rollouts: Rollouts, feedback: Feedback, critic: Critic) -> Experience: ...
 

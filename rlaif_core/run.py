@@ -81,7 +81,7 @@ class Run:
         differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
         if differing := [key for key in differing if not any(f"{key}.".startswith(f"{its}.") for its in meant)]:
             raise CheckpointError(
-                f"the checkpoint is of another config: {', '.join(differing)} differ; restore "
+                f"the checkpoint is of another config, different in {', '.join(differing)}; restore "
                 f"{self.folder / 'config.toml'}, name the change with --set, or start a new run with --out"
             )
         parts = {name: part for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)}
@@ -96,20 +96,22 @@ class Run:
 
 
 def run(
-    config: RunConfig,
+    config: RunConfig | str | Path,
     *,
     plugins: Plugins | None = None,
     strict: bool = False,
     progress: bool = True,
     **objects: Any,
 ) -> History:
-    """Train as `config` says and return the metrics of every step.
+    """Train as `config` (or the TOML file of that path) says and return the metrics of every step.
 
     Objects may take the place of tables: policy, prompts (rows or `Prompt`s), actions (a list), rewards
     (name -> source, beside the configured ones), credit, optimiser.
     """
     from rlaif_core.assemble import assemble, open_folder
+    from rlaif_core.config import RunConfig
 
+    config = RunConfig.load(config) if isinstance(config, str | Path) else config
     plugins = plugins or Plugins.load()
     config = config.model_copy(update={"run": config.run.model_copy(update={"strict": strict or config.run.strict})})
     this = assemble(config, plugins, objects)
@@ -126,7 +128,8 @@ def resume(
     progress: bool = True,
     **objects: Any,
 ) -> History:
-    """Go on from the newest checkpoint of a run folder, or from that of `step`, and forget what came after it.
+    """Go on from the newest checkpoint of a run folder (without any, from the beginning), or from that of `step`, and
+    forget what came after it.
 
     `changes` ("table.key=value") change the config from here on; objects as for `run`.
     """
@@ -139,13 +142,16 @@ def resume(
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder: it has no config.toml")
     config = RunConfig.load(folder / "config.toml", changes)
-    at, state = checkpoint.load(folder / "checkpoints", step)
+    # Without any checkpoint the run starts again from its config, and leaves what it would have left.
+    fresh = step is None and not checkpoint.steps(folder / "checkpoints")
+    at, state = (0, None) if fresh else checkpoint.load(folder / "checkpoints", step)
     plugins = plugins or Plugins.load()
     verify_files(folder, plugins)
     here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
     this = assemble(here, plugins, objects)
     verify_lock(this)
-    this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
+    if state is not None:
+        this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
     if changes:
         write_config(folder, config)
     checkpoint.forget_after(folder / "checkpoints", at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,6 +118,7 @@ def _stop_on_signal(this: Run) -> Iterator[None]:
         if this.stopping:
             raise KeyboardInterrupt("stopped at once")
         this.stopping = signal.Signals(number).name
+        sys.stderr.write(f"\n{this.stopping}: stopping after this step; once more stops at once\n")
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -181,15 +181,23 @@ def _change(name: str, before: Any, after: Any) -> tuple[str, str, str]:
 
 
 def _examples(console: Console, before: Look, after: Look) -> None:
-    """The first prompt of three kinds, whatever became of its answer."""
-    console.print("\nThe first question of three kinds:")
-    strata = [grade.stratum for grade in before.found.grades]
-    for place in (strata.index(stratum) for stratum in EXAMPLES if stratum in strata):
+    """Of three kinds the first prompt whose answer is now another, for better or worse; else the first."""
+    console.print("\nOf three kinds of questions, the first whose answer is now another kind of answer:")
+    for place in (changed(before.found, after.found, stratum) for stratum in EXAMPLES):
+        if place is None:
+            continue
         asked = before.found.prompts[place]
         console.print(f"\n  [bold]{asked.text}[/]   [dim]{asked.messages[0]['content']}[/]")
         for name, found in (("before", before.found), ("after", after.found)):
             grade = found.grades[place]
             console.print(f"    {name:7}{found.answers[place]}   [dim]{grade.label}, {grade.score:+.1f}[/]")
+
+
+def changed(before: Evaluation, after: Evaluation, stratum: str) -> int | None:
+    """The place of the first prompt of a stratum whose answer got another label, or of its first prompt, or None."""
+    among = [place for place, grade in enumerate(before.grades) if grade.stratum == stratum]
+    others = [place for place in among if after.grades[place].label != before.grades[place].label]
+    return next(iter(others or among), None)
 
 
 def _school(console: Console) -> None:

@@ -113,11 +113,12 @@ def round_step(step: float) -> float:
 def smoothed(values: Sequence[float]) -> list[float]:
     """Exponential moving average over about `span(len(values))` values, without the usual pull towards the first."""
     keep = 1 - 2 / (span(len(values)) + 1)
+    traces = 1e-6 * max(map(abs, values), default=0)  # what is left of values long past, and nothing besides
     total = weight = 0.0
     means = []
     for value in values:
         total, weight = keep * total + value, keep * weight + 1
-        means.append(total / weight)
+        means.append(total / weight if abs(total / weight) > traces else 0.0)
     return means
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 
 import numpy
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 import rlaif_core as rl
-from rlaif_core import checkpoint
+from rlaif_core import checkpoint, files
 from rlaif_core.testing.compare import leaves, same
 
 
@@ -107,3 +109,17 @@ def test_what_came_after_is_forgotten_and_what_was_just_saved_is_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-3", "step-4"]
     checkpoint.save(tmp_path, 5, {"a": 5}, keep=2)
     assert checkpoint.steps(tmp_path) == [4, 5]
+
+
+def test_a_torn_one_gives_its_space_back(tmp_path, monkeypatch):
+    real = files.write_bytes
+
+    def full(path, data):
+        if path.name == "manifest.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(rl.RlaifError, match="the disk is full"):
+        checkpoint.save(tmp_path, 1, {"a": torch.ones(9)}, keep=1)
+    assert list(tmp_path.iterdir()) == []

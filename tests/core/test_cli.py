@@ -114,7 +114,7 @@ def test_a_stranger_s_error_has_its_type_and_the_way_to_its_traceback(
     assert main(["smash"]) == 1
     said = capsys.readouterr().err
     assert "RuntimeError: no greeting left\n" in said
-    assert "RLAIF_TRACEBACK=1 shows where it came from" in said
+    assert "RLAIF_TRACEBACK=1 shows the way there" in said
     assert "Traceback" not in said
 
 
@@ -273,3 +273,22 @@ def test_a_new_plugin_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "rlaif_core", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"rlaif {rl.__version__}\n"
+
+
+def test_a_plugin_file_that_no_table_uses_is_warned_about(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    idle = config.parent / "idle.py"
+    idle.write_text("import rlaif_core as rl\n@rl.reward\ndef idle(prompt, completion): return 0.0\n")
+    fake = str(config.parent / "fake.py")
+    assert main(["check", str(config), "--plugin", fake, "--plugin", str(idle)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: {idle} offers 'idle', which no table of the config uses" in said
+    assert "'fake'" not in said
+
+
+def test_whose_mistake_it_was_and_where(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = config.parent / "broken.py"
+    broken.write_text("import rlaif_core as rl\ndef oh(:\n")
+    assert main(["check", str(config), "--plugin", str(broken)]) == 1
+    said = capsys.readouterr().err
+    assert f"  in plugin file {broken}\n  at {broken}:2\n" in said
+    assert "not expected" not in said

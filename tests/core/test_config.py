@@ -131,3 +131,8 @@ def test_variables_are_read_late_and_never_written_down(load, monkeypatch):
 def test_tables_read_back_as_the_same_config(load):
     config = load(GOOD)
     assert RunConfig.of(config.tables()) == config
+
+
+def test_one_table_where_there_may_be_several():
+    with pytest.raises(rl.ConfigError, match=r"\[rewards\] is one table, but .*; write \[\[rewards\]\]"):
+        rl.RunConfig.of({"rewards": {"use": "length"}}, "test")

@@ -266,7 +266,7 @@ def test_a_batch_about_which_nobody_has_an_opinion_is_passed_over():
         assert (metrics["counted"], metrics["abstained"]) == (0, 1)
     assert loop.optimiser.seen == []
     assert loop.step == 2
-    with pytest.raises(rl.TrainingError, match="every advantage was 0 in 3 batches in a row"):
+    with pytest.raises(rl.TrainingError, match=r"no answer counted\. said: the source returned None \(6 times\)"):
         advance(loop)
 
 
@@ -275,3 +275,12 @@ def test_a_share_about_which_nobody_has_an_opinion_is_passed_over():
     counted = [advance(loop)[1]["counted"] for _ in range(2)]
     assert counted == [1, 0]
     assert len(loop.optimiser.seen) == 1
+
+
+def test_answers_without_a_sibling_are_not_compared():
+    class Comparing(Spread):
+        compares = True
+
+    with pytest.raises(rl.TrainingError, match=r"each prompt has only one; raise \[prompts\] group to 2 or more"):
+        advance(make(credit=Comparing(), group=1))
+    assert advance(make(credit=Comparing(), group=2))[1]["counted"] == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,25 @@ def test_kinds_are_those_of_the_hooks() -> None:
     from rlaif_core import hookspecs
 
     assert all(hasattr(hookspecs, f"rlaif_{kind}") for kind in KINDS)
+
+
+def test_a_function_that_hangs_is_stopped_and_named() -> None:
+    @rl.reward
+    def stuck(prompt: rl.Prompt, completion: str) -> float:
+        time.sleep(60)
+        return 0.0
+
+    source = stuck.build()(timeout=0.05)
+    with pytest.raises(rl.FeedbackError, match=r"it took longer than 0\.05 s; mend it, or raise timeout") as raised:
+        source.score(make_rollouts(["yes"]))
+    assert "prompt 'prompt-0'" in raised.value.__notes__[0]
+    assert checked(stuck.build(), {"timeout": 3}, "reward 'stuck'") == {"timeout": 3.0}
+
+
+def test_a_function_may_have_a_timeout_of_its_own() -> None:
+    @rl.reward
+    def patient(prompt: rl.Prompt, completion: str, timeout: float = 7.0) -> float:
+        return timeout
+
+    source = patient.build()(timeout=9.0)
+    assert source.score(make_rollouts(["yes"])) == [9.0]

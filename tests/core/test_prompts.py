@@ -150,3 +150,28 @@ def test_a_batch_larger_than_the_dataset():
         prompts(3).take(4)
     with pytest.raises(rl.DataError, match="no prompts"):
         prompts(0)
+
+
+def test_how_a_file_is_read_follows_from_its_ending(tmp_path):
+    (tmp_path / "a.csv").write_text("id,prompt\nx,one\ny,two\n")
+    (tmp_path / "b.txt").write_text("three\nfour\n")
+    assert [prompt.text for prompt in load(tmp_path / "a.csv")] == ["one", "two"]
+    assert [prompt.text for prompt in load(tmp_path / "b.txt")] == ["three", "four"]
+    assert [prompt.text for prompt in load(written(tmp_path / "c", {"prompt": "five"}))] == ["five"]
+
+
+def test_what_is_no_text_file_is_named(tmp_path):
+    (tmp_path / "latin.jsonl").write_bytes('{"prompt": "fine"}\n{"prompt": "caf\u00e9"}\n'.encode("latin-1"))
+    with pytest.raises(rl.DataError, match=r"latin\.jsonl, line 2: not UTF-8; save the file in that encoding"):
+        load(tmp_path / "latin.jsonl")
+    with pytest.raises(rl.DataError, match="is a folder, not a file"):
+        load(tmp_path)
+    with pytest.raises(rl.ConfigError, match="names neither files nor a dataset"):
+        load_prompts(PromptTable())
+
+
+def test_prompts_are_found_in_the_usual_columns_unless_one_is_named(tmp_path):
+    file = written(tmp_path / "a.jsonl", {"text": "one"}, {"text": "two"})
+    assert [prompt.text for prompt in load(file)] == ["one", "two"]
+    with pytest.raises(rl.DataError, match="row 0 has no column 'prompt'"):
+        load(file, column="prompt")

@@ -196,7 +196,7 @@ def test_a_full_disk_names_the_file_and_the_way_out(tmp_path: Path) -> None:
     record.close()
     message = str(caught.value)
     assert message.startswith(f"cannot write {tmp_path / 'metrics.jsonl'} (No space left on device)")
-    assert "checkpoints saved so far are intact; the disk is full: free some space and `rlaif resume`" in message
+    assert "what was saved before is intact; the disk is full: free some space and `rlaif resume`" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

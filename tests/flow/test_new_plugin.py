@@ -81,4 +81,4 @@ def test_a_new_reward_can_be_installed_and_is_found(tmp_path: Path) -> None:
     run(*pip, "--no-deps", "--no-build-isolation", "--target", site, folder, path=[], folder=tmp_path)
     shown = run(sys.executable, "-m", "rlaif_core", "show", "reward:fresh_reward", path=[site], folder=tmp_path)
     assert shown.startswith("reward source 'fresh_reward' from rlaif-fresh-reward 0.1 (fresh_reward)")
-    assert "limit  int  = 1000" in shown
+    assert "limit    int    = 1000" in shown

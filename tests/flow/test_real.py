@@ -131,7 +131,7 @@ def test_recorded_preferences_carry_over_to_conversations_held_out(
         train = [its | {"id": str(number)} for number, row in enumerate(rows) if (its := hh.pair(row, fold=fold))]
         held_out = prompts_of(rows, partial(hh.pair, fold=fold))
         assert not {row["id"] for row in train} & {prompt.id for prompt, _ in held_out}
-        config = rl.RunConfig.load("examples/preferences.toml", [f'run.out="{tmp_path / str(fold)}"'])
+        config = rl.RunConfig.load("examples/preferences.toml", [f'run.out="{tmp_path / str(fold)}"', 'prompts.map=""'])
         history = rl.run(config, prompts=train, progress=False)
         assert history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
         assert fmean(step["margin"] for step in history[-5:]) > 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -48,7 +49,12 @@ def test_the_two_commands_are_targets_of_the_makefile(snippets, repository):
 
 
 def test_check_run_and_resume(snippets, place):
-    commands = re.findall(r"^rlaif (.*?)(?:\s+#.*)?$", containing(snippets, "sh", "rlaif check"), re.MULTILINE)
+    shell = containing(snippets, "sh", "rlaif check")
+    (questions,) = re.findall(r"^printf .*$", shell, re.MULTILINE)
+    (place / "prompts.jsonl").unlink()
+    subprocess.run(questions, shell=True, check=True, cwd=place)
+    assert len((place / "prompts.jsonl").read_text().splitlines()) == 4
+    commands = re.findall(r"^rlaif (.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["check", "run", "resume"]
     check, run, resume = (command.split() for command in commands)
     assert main(check) == 0

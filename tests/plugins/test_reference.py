@@ -36,7 +36,7 @@ def test_tokens_and_their_sum_by_hand() -> None:
     assert [outcome.value for outcome in said.outcomes] == [-0.25, 1.0]
     assert [outcome.reason for outcome in said.outcomes] == [
         "0.25 nats above the reference",
-        "-1.00 nats above the reference",
+        "1.00 nats below the reference",
     ]
 
 

@@ -108,3 +108,8 @@ def test_a_trajectory_sets_one_metric_against_another() -> None:
     assert chart.raw == "M0 1000h0M500 0h0M1000 500h0"
     assert chart.points[-1] == (100.0, 50.0, "step 3", "0.500", "1.00")
     assert chart.told == "r, from (0, 0) to (1.00, 0.500)"
+
+
+def test_what_was_long_ago_leaves_no_trace() -> None:
+    assert smoothed([0.006, *[0.0] * 40])[-1] == 0
+    assert smoothed([1.0, *[1e-3] * 40])[-1] == pytest.approx(1e-3, rel=1e-3)

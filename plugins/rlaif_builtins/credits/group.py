@@ -31,6 +31,7 @@ class Group(Credit):
     unbiased: bool = False
     per_source: bool = False
     truncated: Truncated = "score"
+    compares = True
 
     def assign(self, rollouts: Rollouts, feedback: Feedback, critic: Critic) -> Experience:
         values, counted = totals(rollouts, feedback, self.truncated)

@@ -19,6 +19,7 @@ class LeaveOneOut(Credit):
     """
 
     truncated: Truncated = "score"
+    compares = True
 
     def assign(self, rollouts: Rollouts, feedback: Feedback, critic: Critic) -> Experience:
         values, counted = totals(rollouts, feedback, self.truncated)

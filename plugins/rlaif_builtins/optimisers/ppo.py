@@ -130,7 +130,8 @@ class Ppo(Optimiser):
         rollouts = experience.rollouts
         logp, values, _ = self._critic.look(rollouts)
         old = logp if rollouts.policy_version == policy.version else rollouts.logp
-        batches = [batch for batch in experience.split(self.minibatches) if bool(batch.mask.any())]
+        # A minibatch of which nothing counts teaches nothing; a batch of such is refused by its weights.
+        batches = [batch for batch in experience.split(self.minibatches) if bool(batch.mask.any())] or [experience]
         measured = []
         with self._update.step() as rate:
             for _ in range(self.epochs):

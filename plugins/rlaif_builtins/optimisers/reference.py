@@ -33,7 +33,10 @@ class KlPenalty:
     def score(self, rollouts: Rollouts) -> Scored:
         reference = detached(self._policy.reference_logprobs, rollouts, self._microbatch)
         tokens = reference - self._logprobs(rollouts)
-        said = [Score(value, f"{-value:.2f} nats above the reference") for value in tokens.sum(1).tolist()]
+        said = [
+            Score(value, f"{abs(value):.2f} nats {'below' if value > 0 else 'above'} the reference")
+            for value in tokens.sum(1).tolist()
+        ]
         return Scored(outcomes=said, tokens=tokens)
 
 

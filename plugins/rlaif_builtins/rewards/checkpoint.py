@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif_core import ConfigError, Prompt, Rollouts
 from rlaif_core.errors import blame
+from rlaif_core.policy import quiet
 
 Framing = Literal["none", "pair", "joined", "chat"]
 """How an answer is shown: alone; as a pair with its prompt's text; right behind that text; in the chat template."""
@@ -151,13 +153,15 @@ class Checkpoint:
 
 def _loaded(source: str, dtype: Precision) -> tuple[Any, Any]:
     try:
-        tokeniser = AutoTokenizer.from_pretrained(source)
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-        )
+        with quiet():
+            tokeniser = AutoTokenizer.from_pretrained(source)
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                source, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{source!r} cannot be loaded as a sequence classifier: {reason}") from error
+        where = "" if Path(source).is_dir() else f" (there is no such folder in {Path.cwd()}, so the hub was asked)"
+        raise ConfigError(f"{source!r} cannot be loaded as a sequence classifier{where}: {reason}") from error
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
             f"{source!r} is no trained sequence classifier: it lacks {', '.join(missing)}, which would be random; "

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rlaif_builtins.rewards.deadline import each_within
 from rlaif_core import ConfigError, Outcome, Rollouts
+from rlaif_core.deadline import each_within
 from rlaif_core.errors import blame
 from rlaif_core.feedback import outcome_of, outcomes_of
 from rlaif_core.prompts import load_function

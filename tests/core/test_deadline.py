@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rlaif_builtins.rewards.deadline import each_within
 from rlaif_core import FeedbackError
+from rlaif_core.deadline import each_within
 
 
 def calls(*values: int) -> list[Callable[[], int]]:
@@ -49,7 +49,7 @@ def test_the_deadline_is_for_each_call_not_for_all() -> None:
 
 def test_the_process_can_exit_while_a_call_hangs() -> None:
     program = (
-        "from rlaif_builtins.rewards.deadline import each_within\n"
+        "from rlaif_core.deadline import each_within\n"
         "def forever():\n    while True: pass\n"
         "try: list(each_within(0.2, [forever]))\n"
         "except Exception as error: print(type(error).__name__)\n"

@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-from rlaif_core import FeedbackError
+from rlaif_core.errors import FeedbackError
 
 T = TypeVar("T")
 
