@@ -258,8 +258,8 @@ def _lock(this: Run) -> list[dict[str, str]]:
     """Who took part, one entry a part."""
     entries = []
     for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
-        entry = {"part": chosen.part, "origin": str(chosen.listing)}
         origin = chosen.listing.origin
+        entry = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
         entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
     return entries
 
@@ -272,11 +272,14 @@ def _locked(folder: Path) -> list[dict[str, str]]:
     return offers
 
 
-def verify_files(folder: Path, plugins: Plugins) -> None:
-    """Ask for the loose plugin files that a run was started with."""
-    loaded = {origin.distribution for origin in plugins.origins.values()}
-    for file in sorted({entry["file"] for entry in _locked(folder) if "file" in entry} - loaded):
-        raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {file}")
+def verify_present(folder: Path, plugins: Plugins) -> None:
+    """Ask for the plugins that a run was started with, before its config is found to name what nobody offers."""
+    for entry in _locked(folder):
+        if "file" in entry and entry["file"] not in {origin.distribution for origin in plugins.origins.values()}:
+            raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {entry['file']}")
+        if "file" not in entry and entry["plugin"] not in plugins.origins:
+            why = plugins.blocked.get(entry["plugin"], "install it again")
+            raise CheckpointError(f"{entry['part']} was {entry['origin']}, which is not there now: {why}")
 
 
 def verify_lock(this: Run) -> None:

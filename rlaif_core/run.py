@@ -134,7 +134,7 @@ def resume(
     `changes` ("table.key=value") change the config from here on; objects as for `run`.
     """
     from rlaif_core import checkpoint
-    from rlaif_core.assemble import assemble, verify_files, verify_lock, write_config
+    from rlaif_core.assemble import assemble, verify_lock, verify_present, write_config
     from rlaif_core.config import RunConfig
     from rlaif_core.record import Record
 
@@ -146,7 +146,7 @@ def resume(
     fresh = step is None and not checkpoint.steps(folder / "checkpoints")
     at, state = (0, None) if fresh else checkpoint.load(folder / "checkpoints", step)
     plugins = plugins or Plugins.load()
-    verify_files(folder, plugins)
+    verify_present(folder, plugins)
     here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
     this = assemble(here, plugins, objects)
     verify_lock(this)

@@ -56,6 +56,10 @@ def _save_policy(this: Run) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     with files.writing(final):
         this.loop.policy.save(aside)
+        mode = (this.folder / "config.toml").stat().st_mode  # safetensors makes files that only their owner may read
+        for file in aside.rglob("*"):
+            if file.is_file():
+                file.chmod(mode)
     files.replace_folder(aside, final)
 
 

@@ -153,7 +153,8 @@ def test_what_a_run_leaves_behind(plugins, tmp_path):
     ]
     assert tomllib.loads((folder / "config.toml").read_text())["run"]["steps"] == 2
     locked = tomllib.loads((folder / "plugins.lock.toml").read_text())["offers"]
-    assert {"part": "optimiser", "origin": f"optimiser 'grpo' from rlaif-core {rl.__version__} (builtins)"} in locked
+    origin = f"optimiser 'grpo' from rlaif-core {rl.__version__} (builtins)"
+    assert {"part": "optimiser", "origin": origin, "plugin": "builtins"} in locked
     assert FakePolicy.load(folder / "policy").words == FakePolicy().words
 
 

@@ -124,6 +124,17 @@ def test_a_plugin_file_is_asked_for_again(config, tmp_path, train, go_on):
         go_on(folder, plugins=rl.Plugins.load(files=[file]))
 
 
+def test_a_plugin_that_is_gone_is_named(config, train, go_on):
+    folder = train(config()).folder
+    with pytest.raises(rl.CheckpointError, match=r"'sample' from rlaif-core .*not there now: blocked by --no-plugin"):
+        go_on(folder, plugins=rl.Plugins.load(block=["builtins"]))
+    (folder / "plugins.lock.toml").write_text(
+        (folder / "plugins.lock.toml").read_text().replace('plugin = "builtins"', 'plugin = "strangers"')
+    )
+    with pytest.raises(rl.CheckpointError, match="which is not there now: install it again"):
+        go_on(folder)
+
+
 def test_a_missing_lock_is_named(config, train, go_on):
     folder = train(config()).folder
     (folder / "plugins.lock.toml").unlink()

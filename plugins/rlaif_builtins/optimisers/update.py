@@ -193,5 +193,8 @@ class Update:
 
 def _finite(what: str, value: float) -> float:
     if not math.isfinite(value):
-        raise TrainingError(f"the {what} is {value}; the weights are left as they were before this update")
+        raise TrainingError(
+            f"the {what} is {value}; the weights are left as they were before this update. "
+            "Lower lr; if it is the first step, look at the rewards and at the model's dtype"
+        )
     return value
