@@ -33,6 +33,7 @@ from rlaif_core.loop import advance
 from rlaif_core.plugins import Origin
 from rlaif_core.record import Record
 from rlaif_core.testing import FakePolicy
+from rlaif_core.train import remembered
 from rlaif_core.types import Finish
 
 HERE = Path(__file__).resolve().parent
@@ -131,6 +132,7 @@ def machinery(folder: Path) -> dict[str, dict[str, float]]:
     record = Record(folder, steps=1000, progress=False)
 
     def empty() -> tuple[rl.Experience, rl.Metrics]:
+        remembered(run)
         experience, metrics = advance(run.loop)
         plugins.tell("rlaif_step_finished", step=run.step, experience=experience, metrics=metrics)
         return experience, metrics

@@ -1,7 +1,7 @@
 """Rows of Anthropic's HH transcripts: opening questions as prompts, and pairs of a chosen and a rejected answer.
 
-For `[prompts] map = "examples/hh.py:opening"` or `"examples/hh.py:pair"`. Both keep a fifth of the conversations for
-whoever measures (`fold` says which fifth), and leave out what is too long for a small model.
+For `[prompts] map = "examples/hh.py:opening"` or `"examples/hh.py:pair"`. Both keep a third of the conversations for
+whoever measures (`fold` says which third), and leave out what is too long for a small model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 Message = dict[str, str]
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
-FOLDS = 5
+FOLDS = 3
 LONGEST_OPENING = 300  # characters
-LONGEST_PAIR = 500  # characters of the question and both answers
+LONGEST_PAIR = 800  # characters of the question and both answers
 
 
 def turns(transcript: str) -> list[Message]:
@@ -25,7 +25,7 @@ def turns(transcript: str) -> list[Message]:
 
 
 def opening(row: dict[str, Any], *, held_out: bool = False, fold: int = 0) -> dict[str, Any] | None:
-    """{"messages": the first human turn}, of four conversations in five (`held_out`: of the fifth one)."""
+    """{"messages": the first human turn}, of two conversations in three (`held_out`: of the third one)."""
     first = turns(row["chosen"])[:1]
     return {"messages": first} if _kept(row, held_out, fold) and _short(first, LONGEST_OPENING) else None
 

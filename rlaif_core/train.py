@@ -67,7 +67,7 @@ def _step(this: Run, record: Record) -> None:
     """One step, recorded and told. If it fails before the weights changed, all that it took is put back and saved."""
     from rlaif_core.loop import advance
 
-    put_back, version = _remembered(this), this.loop.policy.version
+    put_back, version = remembered(this), this.loop.policy.version
     try:
         experience, metrics = advance(this.loop)
     except BaseException as error:
@@ -90,7 +90,7 @@ def _saved(this: Run, error: BaseException) -> None:
     error.add_note(f"  checkpoint of step {this.step} is in {this.folder / 'checkpoints'}")
 
 
-def _remembered(this: Run) -> Callable[[], None]:
+def remembered(this: Run) -> Callable[[], None]:
     """What a step may change before it reaches the weights, and a function that puts all of it back.
 
     The policy and the optimiser are left out: they change together, in the last of the verbs.

@@ -83,15 +83,17 @@ def row(chosen: str, rejected: str, opening: str = "Hi") -> dict[str, str]:
 
 def test_transcripts_become_prompts_and_pairs() -> None:
     hh = example("hh.py")
-    # "Hi" stays with who trains, for 72 + 105 leaves 2 when divided by 5; "Ho!" goes to who measures.
-    assert hh.opening(row("a", "b")) == {"messages": [{"role": "user", "content": "Hi"}]}
-    assert hh.opening(row("a", "b"), held_out=True) is None
+    # "Hi" is in fold 0, for 72 + 105 leaves 0 when divided by 3.
+    opened = {"messages": [{"role": "user", "content": "Hi"}]}
+    assert hh.opening(row("a", "b"), fold=1) == hh.opening(row("a", "b"), held_out=True) == opened
+    assert hh.opening(row("a", "b"), held_out=True, fold=1) is None
+    assert hh.opening(row("a", "b")) is None
     asked = [{"role": "user", "content": "Why: because?"}]
-    assert hh.pair(row("a", "b")) == {"messages": asked, "chosen": "a", "rejected": "b"}
-    assert hh.pair(row("", "b")) is None
-    assert hh.pair(row("a" * 500, "b")) is None
+    assert hh.pair(row("a", "b"), fold=1) == {"messages": asked, "chosen": "a", "rejected": "b"}
+    assert hh.pair(row("", "b"), fold=1) is None
+    assert hh.pair(row("a" * 800, "b"), fold=1) is None
     earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
-    assert hh.pair(earlier) is None
+    assert hh.pair(earlier, fold=1) is None
 
 
 @pytest.mark.parametrize("kind", ["opening", "pair"])
@@ -100,7 +102,7 @@ def test_a_conversation_is_on_one_side_only(kind: str) -> None:
     rows = [row("a", "b", opening=f"question {number}") for number in range(50)]
     sides = [(change(its) is not None, change(its, held_out=True) is not None) for its in rows]
     assert set(sides) == {(True, False), (False, True)}
-    assert 5 <= sum(held for _, held in sides) <= 15
+    assert 10 <= sum(held for _, held in sides) <= 24
 
 
 def test_a_classifier_learns_its_words_and_serves_as_a_reward(tmp_path: Path) -> None:

@@ -114,15 +114,20 @@ def test_a_chat_model_becomes_less_toxic_by_the_word_of_a_classifier_it_never_me
 def margins(policy: Path, pairs: list[tuple[rl.Prompt, dict[str, Any]]]) -> torch.Tensor:
     """[P] log-prob of the chosen answer over that of the rejected one."""
     sampler = TransformersPolicy(policy).sampler(seed=0, step=0, group=1)
-    said = sampler.recorded([prompt for prompt, _ in pairs], [(its["chosen"], its["rejected"]) for _, its in pairs])
-    chosen, rejected = said.logp.sum(1).view(-1, 2).T
-    return chosen - rejected
+    found = []
+    for start in range(0, len(pairs), 8):
+        prompts, rows = zip(*pairs[start : start + 8], strict=True)
+        said = sampler.recorded(prompts, [(row["chosen"], row["rejected"]) for row in rows])
+        chosen, rejected = said.logp.sum(1).view(-1, 2).T
+        found.append(chosen - rejected)
+    return torch.cat(found)
 
 
+@pytest.mark.timeout(1800)  # three runs
 def test_recorded_preferences_carry_over_to_conversations_held_out(
     model: Path, hh: ModuleType, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Cross-validated, for 340 pairs tell more than 65, and people agree with each other on two thirds of such pairs.
+    """Cross-validated, for 400 pairs tell more than 130, and people agree with each other on two thirds of such pairs.
 
     Before training every margin over the reference is 0, so that whoever prefers by it guesses: an accuracy of 0.5.
     """
@@ -134,9 +139,9 @@ def test_recorded_preferences_carry_over_to_conversations_held_out(
         config = rl.RunConfig.load("examples/preferences.toml", [f'run.out="{tmp_path / str(fold)}"', 'prompts.map=""'])
         history = rl.run(config, prompts=train, progress=False)
         assert history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
-        assert fmean(step["margin"] for step in history[-5:]) > 0.1
+        assert fmean(step["accuracy"] for step in history[-3:]) > 0.8  # of pairs that it has seen before
         gained = margins(history.folder / "policy", held_out) - margins(model, held_out)
         right += int((gained > 0).sum())
         total += len(gained)
-    assert total > 300
-    assert right / total > 0.5 + 1.645 * (0.25 / total) ** 0.5  # one-sided, at 5 %; measured 0.566
+    assert total > 380
+    assert right / total > 0.5 + 2 * (0.25 / total) ** 0.5  # measured: 0.60
