@@ -83,7 +83,10 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part with something to remember across a resume; parts without these methods are rebuilt from the config."""
+    """A part with something to remember across a resume; parts without these methods are rebuilt from the config.
+
+    Actions, reward sources and credits are asked before every step, so that one which fails can be taken back.
+    """
 
     def state_dict(self) -> State: ...
 
