@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rlaif_core import Prompt, Rollouts, Sampling
-from rlaif_core.policy import TransformersPolicy
+from rlaif_core.policy import TransformersPolicy, quiet
 
 WORDS = [f"w{number}" for number in range(40)]
 PROMPTS = (Prompt(id="short", text="w1 w2"), Prompt(id="long", text="w3 w4 w5 w6 w7"))
@@ -87,18 +86,6 @@ def reward_checkpoint() -> Iterator[Path]:
         yield folder
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers."""
-    shown = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.logging.enable_progress_bar()
-
-
 @cache
 def policy(**how: Any) -> TransformersPolicy:
     """A policy on a fresh `checkpoint`, on the CPU; the same one for the same arguments."""
@@ -107,8 +94,7 @@ def policy(**how: Any) -> TransformersPolicy:
 
 def fresh(lora: dict[str, Any] | None = None, **how: Any) -> TransformersPolicy:
     """A policy of one's own, to be trained."""
-    with checkpoint(**how) as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # adapters on GPT-2's transposed layers are fine, if noted
+    with checkpoint(**how) as folder, quiet():  # adapters on GPT-2's transposed layers are fine, if noted
         return TransformersPolicy(folder, device="cpu", lora=lora)
 
 
