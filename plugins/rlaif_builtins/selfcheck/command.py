@@ -17,10 +17,11 @@ def selfcheck(
     from rich.table import Table
 
     from rlaif_builtins.selfcheck import every, perform
+    from rlaif_core.policy import quiet
 
     chosen = [entry for entry in every() if not only or entry.number in only]
     console = Console(stderr=as_json)
-    with console.status("checking"):
+    with console.status("checking"), quiet():  # some checks do on purpose what transformers warns of
         outcomes = [perform(entry) for entry in chosen]
     failed = [outcome for outcome in outcomes if not outcome.held]
     if as_json:
