@@ -81,7 +81,7 @@ class Prompts:
         for prompt in self.prompts:
             messages = [[message["role"], message["content"]] for message in prompt.messages]
             row = [prompt.id, prompt.text, messages, dict(prompt.meta)]
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+            digest.update(json.dumps(row, default=_stable).encode())
         return digest.hexdigest()
 
     def state_dict(self) -> State:
@@ -93,6 +93,14 @@ class Prompts:
                 "the prompts are not those that the checkpoint was made with; restore the dataset, or start a new run"
             )
         self._taken = state["taken"]
+
+
+def _stable(value: Any) -> Any:
+    """What JSON has no word for, in one that is the same in every process: an address in memory is not."""
+    for method in ("isoformat", "tolist", "hex"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    return type(value).__name__
 
 
 def load_prompts(table: PromptTable) -> list[Prompt]:

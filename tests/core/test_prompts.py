@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
+import numpy as np
 import pytest
 
 import rlaif_core as rl
@@ -175,3 +177,14 @@ def test_prompts_are_found_in_the_usual_columns_unless_one_is_named(tmp_path):
     assert [prompt.text for prompt in load(file)] == ["one", "two"]
     with pytest.raises(rl.DataError, match="row 0 has no column 'prompt'"):
         load(file, column="prompt")
+
+
+def test_the_fingerprint_knows_every_column_and_is_the_same_in_every_process():
+    def mark(**meta):
+        return Prompts([rl.Prompt(id="a", text="b", meta=meta)], seed=0).fingerprint
+
+    assert mark(at=date(2020, 1, 2), raw=b"x", many=np.arange(2)) == mark(
+        at=date(2020, 1, 2), raw=b"x", many=np.arange(2)
+    )
+    assert len({mark(), mark(at=date(2020, 1, 2)), mark(at=date(2020, 1, 3)), mark(raw=b"x"), mark(raw=b"y")}) == 5
+    assert mark(thing=object()) == mark(thing=object())
