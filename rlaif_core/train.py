@@ -72,7 +72,7 @@ def _step(this: Run, record: Record) -> None:
         experience, metrics = advance(this.loop)
     except BaseException as error:
         if this.loop.policy.version == version:
-            all_of(error, put_back, partial(_saved, this, error))
+            all_of(error, partial(_taken_back, this, put_back, error))
         else:
             kept = "there is none yet" if this.saved is None else f"the newest is of step {this.saved}"
             error.add_note(f"  the step had begun to change the weights, so there is no checkpoint of it; {kept}")
@@ -83,6 +83,11 @@ def _step(this: Run, record: Record) -> None:
     except BaseException as error:
         all_of(error, partial(_saved, this, error))
         raise
+
+
+def _taken_back(this: Run, put_back: Callable[[], None], error: BaseException) -> None:
+    put_back()  # if this fails the state is not that of any step, and must not be saved as one
+    _saved(this, error)
 
 
 def _saved(this: Run, error: BaseException) -> None:

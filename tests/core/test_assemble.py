@@ -216,3 +216,9 @@ def test_a_batch_larger_than_the_dataset_is_refused_before_there_is_a_folder(tmp
     with pytest.raises(rl.DataError, match="batch is 3, but there are only 2 prompts; lower batch or add rows"):
         run_of(tmp_path, "prompts.batch=3")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("credit", ["group", "leave_one_out"])
+def test_a_credit_that_compares_refuses_prompts_with_one_answer(credit, tmp_path):
+    with pytest.raises(rl.TrainingError, match=r"each prompt has only one; raise \[prompts\] group to 2 or more"):
+        run_of(tmp_path, "prompts.group=1", f"credit.use={credit}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -334,3 +336,16 @@ def test_stale_rollouts_keep_their_own_log_probs(policy_of: Callable[..., Any]) 
     ratio = (policy.logprobs(rollouts) - rollouts.logp).detach()
     assert (ratio[rollouts.mask] > 0).float().mean() > 0.8  # they were made likelier
     assert drawn(policy).policy_version == 1
+
+
+def test_a_model_that_is_neither_here_nor_on_the_hub_is_looked_for_in_both() -> None:
+    with pytest.raises(ConfigError, match=r"'no-such/model' \(there is no such folder in .*, so the hub was asked\)"):
+        TransformersPolicy("no-such/model")
+
+
+def test_a_full_disk_is_known_as_one_whoever_meets_it() -> None:
+    from rlaif_core.policy import _serialising
+
+    with pytest.raises(OSError, match="No space left") as raised, _serialising():
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert raised.value.errno == errno.ENOSPC

@@ -78,6 +78,9 @@ def test_check_run_and_resume(architecture: str, tmp_path: Path, capsys: pytest.
     assert steps[0]["clip_fraction"] == 0
     assert steps[-1]["kl"] > 1e-4
 
+    modes = {path.stat().st_mode for path in (straight / "policy").rglob("*") if path.is_file()}
+    assert modes == {(straight / "config.toml").stat().st_mode}
+
     trained, initial = weights(straight / "policy"), weights(tmp_path / "model")
     assert trained.keys() == initial.keys()
     assert any(not torch.equal(trained[name], initial[name]) for name in initial)

@@ -49,7 +49,8 @@ except KeyboardInterrupt as stop:
 
 def start(folder: Path, steps: int, pause: float, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SCRIPT, str(folder), str(steps), str(pause), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def finished(process: subprocess.Popen[str]) -> int:
@@ -131,8 +132,9 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path):
     process = start(tmp_path / "run", 1000, 0.05)
     wait_for(tmp_path / "run" / "checkpoints" / "step-2")
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    said, warned = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "SIGINT: stopping after this step; once more stops at once" in warned
     steps = len(read_metrics(tmp_path / "run"))
     assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == steps
     assert f"stopped by SIGINT after step {steps}; go on with: rlaif resume {tmp_path / 'run'}" in said
@@ -262,6 +264,17 @@ def test_a_save_that_fails_does_not_hide_what_stopped_the_run(config, train, mon
     with pytest.raises(ConnectionError, match="the judge is down") as raised:
         train(config("grpo", "group", "run.save_every=0"), rewards={"judge": Counting(breaks=3)})
     assert any("and besides: RlaifError: the disk is full" in note for note in raised.value.__notes__)
+
+
+def test_what_cannot_be_taken_back_is_not_saved(config, train):
+    class Stubborn(Counting):
+        def load_state_dict(self, state):
+            raise ValueError("it stays")
+
+    with pytest.raises(ConnectionError, match="the judge is down") as raised:
+        train(config("grpo", "group", "run.save_every=0"), rewards={"judge": Stubborn(breaks=3)})
+    assert any("and besides: ValueError: it stays" in note for note in raised.value.__notes__)
+    assert checkpoint.steps(Path(config().run.out) / "checkpoints") == []
 
 
 class Listener:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlaif_core import cli
-from rlaif_lumen.demo import Look, free, warnings
+from rlaif_lumen.demo import Look, changed, free, warnings
 
 
 def looked(judged: float, gold: float, filler: float) -> Any:
@@ -92,3 +92,13 @@ def test_training_goes_on_where_the_oracle_cannot_be_imported(tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("blocked")
+
+
+def test_examples_are_the_first_that_changed() -> None:
+    def found(*labels: str) -> Any:
+        return SimpleNamespace(grades=[SimpleNamespace(stratum=label[0], label=label) for label in labels])
+
+    before = found("a1", "b1", "a1", "a1")
+    assert changed(before, found("a1", "b1", "a2", "a2"), "a") == 2
+    assert changed(before, before, "a") == 0
+    assert changed(before, before, "c") is None
