@@ -8,6 +8,10 @@
 #define RLAIF_TEXT_OF(x) #x
 #define RLAIF_TEXT(x) RLAIF_TEXT_OF(x)
 
+namespace rlaif::decode {
+void register_decode(pybind11::module_& module);  // decode.hpp knows nothing of Python
+}
+
 namespace {
 
 namespace py = pybind11;
@@ -28,4 +32,5 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled CPU kernels; called by rlaif_kernels.native alone, which checks what it passes.";
     module.def("build_info", &build_info);
     rlaif::register_gae(module);
+    rlaif::decode::register_decode(module);
 }

@@ -5,22 +5,41 @@ Architectures differ in what their `forward` takes and what their cache holds; h
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from rlaif_kernels.dense import packed
+from rlaif_kernels.llama import Anatomy, LlamaDecoder, UnsuitedError, anatomy
+
 # Cache layers that only append: gradients pass through them, and a sequence may go on in pieces of any length.
 APPENDING = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer"})
+CLOSE = 1e-4  # how far, as a share of the largest logit, two ways to the same logits may come out apart
+
+
+class Continuation(Protocol):
+    """N sequences that grow by a token at a time."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """The next token of each [N] -> the logits of the one after it [N,V]."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of them alone: their numbers, in rising order."""
 
 
 class CausalModel:
-    """A transformers module behind one signature. `shares_prefixes`: whether its cache may be read again by others."""
+    """A transformers module behind one signature. `shares_prefixes`: whether its cache may be read again by others.
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
+    native: whether it may generate through `rlaif_kernels.llama` where that computes the same.
+    """
+
+    def __init__(self, module: Any, *, native: bool = True) -> None:
+        self.module, self._native = module, native
         inner = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
         self._cache = "past_key_values" if "past_key_values" in self._takes else "cache_params"
@@ -54,6 +73,76 @@ class CausalModel:
             kinds = {type(layer).__name__ for layer in getattr(cache, "layers", [cache])}
             self.shares_prefixes = self.shares_prefixes and kinds <= APPENDING
         return output.logits[:, -keep:], cache
+
+    @contextlib.contextmanager
+    def continued(
+        self, tokens: Tensor, attend: Tensor, copies: Tensor, room: int
+    ) -> Iterator[tuple[Tensor, Continuation]]:
+        """Read tokens [P,T], flush right, once each; then let `copies` [N] of them grow by up to `room` tokens.
+
+        Gives the logits of the first new token [N,V] and what leads on from there. For inference mode; the weights
+        must not change inside.
+        """
+        its = None
+        if self.hindrance is None:
+            with contextlib.suppress(UnsuitedError):  # hooks may have come since
+                its = anatomy(self.module)
+        with contextlib.nullcontext() if its else packed(self.module):
+            logits, cache = self(tokens, attend, keep=1, caching=True)
+            yield (
+                logits[copies, 0],
+                self._decoder(its, cache, attend, copies, room) if its else _Cached(self, cache, attend, copies),
+            )
+
+    @cached_property
+    def hindrance(self) -> str | None:
+        """Why generation takes transformers' own way, for all the architectures; None if it takes the native one.
+
+        Tried out on an example, which is the same in every run: resumed ones shall take the same way.
+        """
+        if not self._native:
+            return "kernels = 'torch'"
+        try:
+            its = anatomy(self.module)
+            return None if self._agrees(its) else "the native decoder does not agree with it"
+        except UnsuitedError as error:
+            return str(error)
+
+    def _agrees(self, its: Anatomy) -> bool:
+        rows = its.head.weight.shape[0]
+        tokens = (torch.arange(1, 13) * 7919 % rows).view(2, 6)
+        attend = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
+        copies, agreed = torch.tensor([1, 0, 1]), []
+        with torch.inference_mode():
+            _, cache = self(tokens, attend, keep=1, caching=True)
+            if {type(layer).__name__ for layer in getattr(cache, "layers", [])} != {"DynamicLayer"}:
+                return False  # a window would only show where a sequence is longer than it
+            ours, theirs = self._decoder(its, cache, attend, copies, 2), _Cached(self, cache, attend, copies)
+            for token in tokens[:, :2].T[:, copies]:
+                one, other = ours(token), theirs(token)
+                agreed.append(bool((one - other).abs().max() <= CLOSE * other.abs().max()))
+        return all(agreed)
+
+    def _decoder(self, its: Anatomy, cache: Any, attend: Tensor, copies: Tensor, room: int) -> LlamaDecoder:
+        keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
+        return LlamaDecoder(its, keys, values, attend.sum(1), copies, room=attend.shape[1] + room)
+
+
+class _Cached:
+    """The continuation by the module itself and its cache, whatever they are."""
+
+    def __init__(self, model: CausalModel, cache: Any, attend: Tensor, copies: Tensor) -> None:
+        cache.reorder_cache(copies)
+        self._model, self._cache, self._attend = model, cache, attend[copies]
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        self._attend = torch.cat([self._attend, self._attend.new_ones(len(tokens), 1)], 1)
+        logits, self._cache = self._model(tokens[:, None], self._attend, keep=1, cache=self._cache, caching=True)
+        return logits[:, 0]
+
+    def keep(self, rows: Tensor) -> None:
+        self._cache.reorder_cache(rows)
+        self._attend = self._attend[rows]
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ class TransformersPolicy:
     neither case can a text write control tokens. lora: {r, alpha, dropout, targets} trains low-rank adapters only;
     adapter: a trained adapter to go on from. eos: the end-of-sequence token, for a tokenizer that names none.
     attention: an `attn_implementation` of transformers. kernels: "auto" computes linear layers by oneDNN where torch's
-    own way is slow (see `rlaif_kernels.dense`), "torch" never.
+    own way is slow (`rlaif_kernels.dense`) and generates in C++ where it can (`rlaif_kernels.llama`); "torch" neither.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TransformersPolicy:
         self.module: torch.nn.Module = _adapted(module, lora, adapter).to(self.device).eval()
         if kernels == "auto":
             accelerate(self.module)
-        self.model = CausalModel(self.module)
+        self.model = CausalModel(self.module, native=kernels == "auto")
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
         self._origin = _fingerprint(self.module)
 

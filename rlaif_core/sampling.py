@@ -10,15 +10,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlaif_core.causal import CausalModel, left_padded
+from rlaif_core.causal import CausalModel, Continuation, left_padded
 from rlaif_core.errors import ConfigError, TrainingError
 from rlaif_core.protocols import Sampling
-from rlaif_kernels.dense import packed
 
 MOST_KEPT = 1024  # tokens of a truncated support that are remembered for each position
 
@@ -95,18 +93,19 @@ class Decoder:
 
     def draw(self, rows: Sequence[list[int]], seeds: Sequence[int], sampling: Sampling, *, share: int = 1) -> Drawn:
         """Continue `share` copies of every row: len(rows) * share answers, copies next to each other."""
-        with torch.inference_mode(), packed(self.model.module):
-            drawn = self._draw(rows, uniforms(seeds, sampling.max_tokens), sampling, share)
+        tokens, attend = left_padded(rows, self.pad, self.model.device)
+        copies = torch.arange(len(rows), device=tokens.device).repeat_interleave(share)
+        uniform = uniforms(seeds, sampling.max_tokens)
+        with torch.inference_mode(), self.model.continued(tokens, attend, copies, sampling.max_tokens) as start:
+            drawn = self._draw(*start, uniform.to(tokens.device), sampling)
             if not bool(torch.isfinite(drawn.logp).all()):
                 raise TrainingError(
                     "the policy's logits are NaN or infinite; its weights are damaged, or overflow in this dtype"
                 )
         return drawn
 
-    def _draw(self, rows: Sequence[list[int]], uniform: Tensor, sampling: Sampling, share: int) -> Drawn:
-        logits, cache, attend = self._prefill(rows, share)
-        total, limit, device = len(attend), sampling.max_tokens, attend.device
-        uniform = uniform.to(device)
+    def _draw(self, logits: Tensor, continuation: Continuation, uniform: Tensor, sampling: Sampling) -> Drawn:
+        (total, limit), device = uniform.shape, uniform.device
         tokens = torch.full((total, limit), self.pad, device=device)
         logps = torch.zeros(total, limit, device=device)
         supports: list[tuple[Tensor, Tensor]] = []
@@ -125,20 +124,10 @@ class Decoder:
             if len(going) == 0 or count + 1 == limit:
                 break
             if len(going) <= len(alive) // 2:  # drop finished answers once they are half the batch
-                cache.reorder_cache(going)
-                token, attend, alive = token[going], attend[going], alive[going]
-            attend = torch.cat([attend, attend.new_ones(len(alive), 1)], 1)
-            logits, cache = self.model(token[:, None], attend, keep=1, cache=cache, caching=True)
-            logits = logits[:, 0]
+                continuation.keep(going)
+                token, alive = token[going], alive[going]
+            logits = continuation(token)
         return _trimmed(tokens, logps, supports, lengths, stopped)
-
-    def _prefill(self, rows: Sequence[list[int]], share: int) -> tuple[Tensor, Any, Tensor]:
-        """Read each prompt once, whatever the number of samples that share it."""
-        tokens, attend = left_padded(rows, self.pad, self.model.device)
-        logits, cache = self.model(tokens, attend, keep=1, caching=True)
-        copies = torch.arange(len(rows), device=tokens.device).repeat_interleave(share)
-        cache.reorder_cache(copies)
-        return logits[copies, 0], cache, attend[copies]
 
     def _has_stop(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
         """[B] bool: whether the end of each answer holds a stop string (an earlier one would have ended it)."""

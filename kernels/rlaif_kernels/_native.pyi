@@ -1,3 +1,5 @@
+Linear = list[tuple[int, int, int]]  # of each part: the address of its weight and of its bias, and its outputs
+
 def build_info() -> dict[str, str]: ...
 def gae_f32(
     rewards: int,
@@ -25,3 +27,43 @@ def gae_f64(
     gamma: float,
     lam: float,
 ) -> None: ...
+def decode_variants() -> list[str]: ...
+
+class Decoder:
+    def __init__(
+        self,
+        *,
+        rows: int,
+        hidden: int,
+        heads: int,
+        groups: int,
+        width: int,
+        rotary: int,
+        inner: int,
+        vocabulary: int,
+        room: int,
+        layers: int,
+        epsilon: float,
+        scaling: float,
+        threads: int,
+        variant: str = "",
+    ) -> None: ...
+    def set_block(
+        self,
+        *,
+        layer: int,
+        before: int,
+        between: int,
+        query: int,
+        key: int,
+        qkv: Linear,
+        projection: Linear,
+        gate_up: Linear,
+        down: Linear,
+    ) -> None: ...
+    def set_head(self, *, last: int, head: Linear) -> None: ...
+    def remember(self, *, layer: int, row: int, keys: int, values: int, stride: int, count: int) -> None: ...
+    def step(self, *, x: int, cosines: int, sines: int, logits: int) -> None: ...
+    def keep(self, rows: list[int]) -> None: ...
+    @property
+    def variant(self) -> str: ...

@@ -1,12 +1,13 @@
-"""The only caller of the compiled CPU module.
+"""The only caller of the compiled CPU module, but for `llama`, which drives the decoder that it gets here.
 
 The binary knows addresses and sizes, no tensors, so one build serves every torch. What makes an address safe is
-checked or arranged here: device, dtype, layout, contiguity, and a reference that outlives the call.
+checked or arranged by these two: device, dtype, layout, contiguity, and a reference that outlives the call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ except ImportError as error:
 else:
     missing = None
 
-__all__ = ["build_info", "gae", "missing", "refuses"]
+__all__ = ["build_info", "decoder", "decoder_variants", "gae", "missing", "refuses"]
 
 
 def build_info() -> dict[str, str]:
@@ -41,6 +42,16 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
         if tensor.layout != torch.strided or tensor.is_neg():
             return "needs dense tensors"
     return "cannot be traced by torch.compile" if torch.compiler.is_compiling() else None
+
+
+def decoder(**sizes: Any) -> _native.Decoder:
+    """A decoder without parameters; `llama.LlamaDecoder` fills and drives it."""
+    return _native.Decoder(**sizes)
+
+
+def decoder_variants() -> list[str]:
+    """The instruction sets that a decoder can use on this processor, best first."""
+    return _native.decode_variants()
 
 
 def gae(

@@ -1,0 +1,264 @@
+// The memory, the threads and the Python side of decode.hpp.
+#include "decode.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include <dlfcn.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+namespace py = pybind11;
+
+namespace rlaif::decode {
+
+extern const Variant baseline;
+#ifdef RLAIF_X86
+extern const Variant avx2, avx512;
+#endif
+
+namespace {
+
+std::vector<const Variant*> variants() {
+    std::vector<const Variant*> able;
+#ifdef RLAIF_X86
+    __builtin_cpu_init();
+    const bool second = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (second && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
+        able.push_back(&avx512);
+    }
+    if (second) able.push_back(&avx2);
+#endif
+    able.push_back(&baseline);
+    return able;
+}
+
+const Variant& variant_of(const std::string& name) {
+    for (const Variant* variant : variants()) {
+        if (name.empty() || name == variant->name) return *variant;
+    }
+    throw std::invalid_argument("this processor has no variant " + name);
+}
+
+// The OpenMP runtime that torch has brought into this process: threads of a second pool would compete with its own,
+// which go on looking for work for a while after each of torch's operations. The names are those that GCC calls.
+struct OpenMp {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
+    int (*number)();
+    int (*size)();
+
+    static OpenMp found() {
+        const auto named = [](const char* name) { return dlsym(RTLD_DEFAULT, name); };
+        return {reinterpret_cast<decltype(parallel)>(named("GOMP_parallel")),
+                reinterpret_cast<decltype(number)>(named("omp_get_thread_num")),
+                reinterpret_cast<decltype(size)>(named("omp_get_num_threads"))};
+    }
+    bool complete() const { return parallel && number && size; }
+};
+
+// Members that do the same work and wait for each other.
+class Team {
+  public:
+    explicit Team(std::size_t size) : size_(openmp_.complete() ? std::max<std::size_t>(size, 1) : 1) {}
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+    std::size_t size() const { return size_; }  // at most
+
+    template <typename Work>
+    void run(Work work) {  // work(number, how many there are) in every member; returns when all are done
+        if (size_ == 1) return work(0, 1);
+        std::pair<Work*, const OpenMp*> given{&work, &openmp_};
+        const auto each = [](void* data) {
+            const auto& [call, openmp] = *static_cast<decltype(given)*>(data);
+            (*call)(std::size_t(openmp->number()), std::size_t(openmp->size()));
+        };
+        openmp_.parallel(each, &given, unsigned(size_), 0);
+    }
+
+    // Until each of `size` members waits. What they do lasts microseconds, so they look a while before they make way.
+    void wait(std::size_t size) {
+        const std::size_t meeting = meetings_.load(std::memory_order_acquire);
+        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+            waiting_.store(0, std::memory_order_relaxed);
+            meetings_.store(meeting + 1, std::memory_order_release);
+            return;
+        }
+        for (std::size_t looks = 0; meetings_.load(std::memory_order_acquire) == meeting; ++looks) {
+            if (looks > 2000) std::this_thread::yield();
+        }
+    }
+
+  private:
+    OpenMp openmp_ = OpenMp::found();
+    std::size_t size_;
+    std::atomic<std::size_t> waiting_{0}, meetings_{0};
+};
+
+using Address = std::uintptr_t;
+using Parts = std::vector<std::tuple<Address, Address, std::size_t>>;  // weight, bias or 0, out
+
+float* floats(Address address) { return reinterpret_cast<float*>(address); }
+
+class Decoder {
+  public:
+    Decoder(std::size_t rows, std::size_t hidden, std::size_t heads, std::size_t groups, std::size_t width,
+            std::size_t rotary, std::size_t inner, std::size_t vocabulary, std::size_t room, std::size_t layers,
+            double epsilon, double scaling, std::size_t threads, const std::string& variant)
+        : variant_(variant_of(variant)), blocks_(layers), lengths_(rows), team_(threads) {
+        if (!rows || !hidden || !groups || !width || !inner || !vocabulary || !room || heads % groups || rotary > width ||
+            rotary % 2) {
+            throw std::invalid_argument("these sizes make no transformer");
+        }
+        const auto whole = [this](std::size_t size) { return (size + variant_.lanes - 1) / variant_.lanes * variant_.lanes; };
+        its_.rows = rows, its_.hidden = hidden, its_.heads = heads, its_.groups = groups, its_.width = width;
+        its_.wide = whole(width), its_.rotary = rotary, its_.inner = inner, its_.vocabulary = vocabulary;
+        its_.room = whole(room), its_.epsilon = float(epsilon), its_.scaling = float(scaling);
+        its_.layers = layers, its_.blocks = blocks_.data(), its_.lengths = lengths_.data();
+        its_.x = memory(rows * stride(hidden)), its_.qkv = memory(rows * stride((heads + 2 * groups) * width));
+        its_.attended = memory(rows * stride(heads * width)), its_.between = memory(rows * stride(inner));
+        for (Block& block : blocks_) {
+            block.keys = memory(rows * groups * its_.room * width);
+            block.values = memory(rows * groups * its_.room * its_.wide);
+        }
+        for (std::size_t member = 0; member < team_.size(); ++member) scratch_.push_back(memory(scratch_size(its_)));
+    }
+
+    void set_block(std::size_t layer, Address before, Address between, Address query, Address key, const Parts& qkv,
+                   const Parts& projection, const Parts& gate_up, const Parts& down) {
+        Block& block = blocks_.at(layer);
+        block.before = copied(before, its_.hidden), block.between = copied(between, its_.hidden);
+        block.query = copied(query, its_.width), block.key = copied(key, its_.width);
+        block.qkv = arranged(qkv, its_.hidden, (its_.heads + 2 * its_.groups) * its_.width);
+        block.projection = arranged(projection, its_.heads * its_.width, its_.hidden);
+        block.gate_up = arranged(gate_up, its_.hidden, 2 * its_.inner, true);
+        block.down = arranged(down, its_.inner, its_.hidden);
+    }
+
+    void set_head(Address last, const Parts& head) {
+        its_.last = copied(last, its_.hidden);
+        its_.head = arranged(head, its_.hidden, its_.vocabulary);
+    }
+
+    void remember(std::size_t layer, std::size_t row, Address keys, Address values, std::size_t stride,
+                  std::size_t count) {
+        if (count > its_.room) throw std::length_error("the cache has no room for that many tokens");
+        variant_.remember(its_, blocks_.at(layer), row, floats(keys), floats(values), stride, count);
+        lengths_.at(row) = count;
+    }
+
+    void step(Address x, Address cosines, Address sines, Address logits) {
+        for (std::size_t row = 0; row < its_.rows; ++row) {
+            if (lengths_[row] >= its_.room) throw std::length_error("the cache is full");
+        }
+        const Step given{floats(x), floats(cosines), floats(sines), floats(logits)};
+        const auto wait = [](const Member& member) { static_cast<Team*>(member.team)->wait(member.of); };
+        team_.run([&](std::size_t number, std::size_t of) {
+            variant_.step(its_, given, Member{number, of, wait, &team_, scratch_[number]});
+        });
+        for (std::size_t row = 0; row < its_.rows; ++row) ++lengths_[row];
+    }
+
+    // Go on with some of the rows alone, which are given in order.
+    void keep(const std::vector<std::size_t>& rows) {
+        for (std::size_t to = 0; to < rows.size(); ++to) {
+            if (rows[to] >= its_.rows || (to && rows[to] <= rows[to - 1])) throw std::out_of_range("no such rows");
+        }
+        for (std::size_t to = 0; to < rows.size(); ++to) {
+            const std::size_t from = rows[to];
+            lengths_[to] = lengths_[from];
+            for (const Block& block : blocks_) {
+                for (auto [cache, size] : {std::pair{block.keys, its_.width}, {block.values, its_.wide}}) {
+                    const std::size_t each = its_.groups * its_.room * size;
+                    if (to != from) std::memcpy(cache + to * each, cache + from * each, each * sizeof(float));
+                }
+            }
+        }
+        its_.rows = rows.size();
+    }
+
+    std::string variant() const { return variant_.name; }
+
+  private:
+    struct Free {
+        void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+    };
+
+    float* memory(std::size_t size) {  // zeros, at the beginning of a cache line
+        memory_.emplace_back(static_cast<float*>(::operator new[](size * sizeof(float), std::align_val_t{64})));
+        std::memset(memory_.back().get(), 0, size * sizeof(float));
+        return memory_.back().get();
+    }
+
+    float* copied(Address from, std::size_t size) {
+        if (!from) return nullptr;
+        float* to = memory(size);
+        std::memcpy(to, floats(from), size * sizeof(float));
+        return to;
+    }
+
+    Linear arranged(const Parts& given, std::size_t in, std::size_t out, bool paired = false) {
+        std::vector<Part> parts;
+        std::size_t outs = 0;
+        bool bias = false;
+        for (const auto& [weight, its_bias, its_out] : given) {
+            parts.push_back(Part{floats(weight), floats(its_bias), its_out});
+            outs += its_out;
+            bias = bias || its_bias;
+        }
+        if (outs != out || (paired && (parts.size() != 2 || parts[0].out != parts[1].out))) {
+            throw std::invalid_argument("the parts of a linear layer do not fit its size");
+        }
+        Linear linear{in, out, paired, nullptr, nullptr};
+        const std::size_t columns = panels(linear, variant_.lanes) * variant_.lanes;
+        linear.weight = memory(columns * in);
+        if (bias) linear.bias = memory(columns);
+        variant_.arrange(linear, parts.data(), parts.size());
+        return linear;
+    }
+
+    const Variant& variant_;
+    Stack its_{};
+    std::vector<Block> blocks_;
+    std::vector<std::size_t> lengths_;
+    std::vector<std::unique_ptr<float[], Free>> memory_;
+    std::vector<float*> scratch_;
+    Team team_;
+};
+
+}  // namespace
+
+void register_decode(py::module_& module) {
+    using namespace py::literals;
+    const py::call_guard<py::gil_scoped_release> released;
+    py::class_<Decoder>(module, "Decoder")
+        .def(py::init<std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t,
+                      std::size_t, std::size_t, std::size_t, double, double, std::size_t, const std::string&>(),
+             py::kw_only(), "rows"_a, "hidden"_a, "heads"_a, "groups"_a, "width"_a, "rotary"_a, "inner"_a, "vocabulary"_a,
+             "room"_a, "layers"_a, "epsilon"_a, "scaling"_a, "threads"_a, "variant"_a = "")
+        .def("set_block", &Decoder::set_block, py::kw_only(), "layer"_a, "before"_a, "between"_a, "query"_a, "key"_a,
+             "qkv"_a, "projection"_a, "gate_up"_a, "down"_a, released)
+        .def("set_head", &Decoder::set_head, py::kw_only(), "last"_a, "head"_a, released)
+        .def("remember", &Decoder::remember, py::kw_only(), "layer"_a, "row"_a, "keys"_a, "values"_a, "stride"_a,
+             "count"_a, released)
+        .def("step", &Decoder::step, py::kw_only(), "x"_a, "cosines"_a, "sines"_a, "logits"_a, released)
+        .def("keep", &Decoder::keep, "rows"_a, released)
+        .def_property_readonly("variant", &Decoder::variant);
+    module.def("decode_variants", [] {
+        std::vector<std::string> names;
+        for (const Variant* variant : variants()) names.emplace_back(variant->name);
+        return names;
+    });
+}
+
+}  // namespace rlaif::decode
