@@ -1,19 +1,18 @@
-// The memory, the threads and the Python side of decode.hpp.
+// The memory and the Python side of decode.hpp.
 #include "decode.hpp"
+#include "team.hpp"
+#include "variants.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <vector>
 
-#include <dlfcn.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -21,89 +20,9 @@ namespace py = pybind11;
 
 namespace rlaif::decode {
 
-extern const Variant baseline;
-#ifdef RLAIF_X86
-extern const Variant avx2, avx512;
-#endif
+RLAIF_DECLARE_VARIANTS(Variant)
 
 namespace {
-
-std::vector<const Variant*> variants() {
-    std::vector<const Variant*> able;
-#ifdef RLAIF_X86
-    __builtin_cpu_init();
-    const bool second = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (second && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
-        able.push_back(&avx512);
-    }
-    if (second) able.push_back(&avx2);
-#endif
-    able.push_back(&baseline);
-    return able;
-}
-
-const Variant& variant_of(const std::string& name) {
-    for (const Variant* variant : variants()) {
-        if (name.empty() || name == variant->name) return *variant;
-    }
-    throw std::invalid_argument("this processor has no variant " + name);
-}
-
-// The OpenMP runtime that torch has brought into this process: threads of a second pool would compete with its own,
-// which go on looking for work for a while after each of torch's operations. The names are those that GCC calls.
-struct OpenMp {
-    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
-    int (*number)();
-    int (*size)();
-
-    static OpenMp found() {
-        const auto named = [](const char* name) { return dlsym(RTLD_DEFAULT, name); };
-        return {reinterpret_cast<decltype(parallel)>(named("GOMP_parallel")),
-                reinterpret_cast<decltype(number)>(named("omp_get_thread_num")),
-                reinterpret_cast<decltype(size)>(named("omp_get_num_threads"))};
-    }
-    bool complete() const { return parallel && number && size; }
-};
-
-// Members that do the same work and wait for each other.
-class Team {
-  public:
-    explicit Team(std::size_t size) : size_(openmp_.complete() ? std::max<std::size_t>(size, 1) : 1) {}
-    Team(const Team&) = delete;
-    Team& operator=(const Team&) = delete;
-
-    std::size_t size() const { return size_; }  // at most
-
-    template <typename Work>
-    void run(Work work) {  // work(number, how many there are) in every member; returns when all are done
-        if (size_ == 1) return work(0, 1);
-        std::pair<Work*, const OpenMp*> given{&work, &openmp_};
-        const auto each = [](void* data) {
-            const auto& [call, openmp] = *static_cast<decltype(given)*>(data);
-            (*call)(std::size_t(openmp->number()), std::size_t(openmp->size()));
-        };
-        openmp_.parallel(each, &given, unsigned(size_), 0);
-    }
-
-    // Until each of `size` members waits. What they do lasts microseconds, so they look a while before they make way.
-    void wait(std::size_t size) {
-        const std::size_t meeting = meetings_.load(std::memory_order_acquire);
-        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-            waiting_.store(0, std::memory_order_relaxed);
-            meetings_.store(meeting + 1, std::memory_order_release);
-            return;
-        }
-        for (std::size_t looks = 0; meetings_.load(std::memory_order_acquire) == meeting; ++looks) {
-            if (looks > 2000) std::this_thread::yield();
-        }
-    }
-
-  private:
-    OpenMp openmp_ = OpenMp::found();
-    std::size_t size_;
-    std::atomic<std::size_t> waiting_{0}, meetings_{0};
-};
 
 using Address = std::uintptr_t;
 using Parts = std::vector<std::tuple<Address, Address, std::size_t>>;  // weight, bias or 0, out
@@ -115,7 +34,7 @@ class Decoder {
     Decoder(std::size_t rows, std::size_t hidden, std::size_t heads, std::size_t groups, std::size_t width,
             std::size_t rotary, std::size_t inner, std::size_t vocabulary, std::size_t room, std::size_t layers,
             double epsilon, double scaling, std::size_t threads, const std::string& variant)
-        : variant_(variant_of(variant)), blocks_(layers), lengths_(rows), team_(threads) {
+        : variant_(RLAIF_CHOOSE_VARIANT(variant_name(variant))), blocks_(layers), lengths_(rows), team_(threads) {
         if (!rows || !hidden || !groups || !width || !inner || !vocabulary || !room || heads % groups || rotary > width ||
             rotary % 2) {
             throw std::invalid_argument("these sizes make no transformer");
@@ -187,8 +106,6 @@ class Decoder {
         its_.rows = rows.size();
     }
 
-    std::string variant() const { return variant_.name; }
-
   private:
     struct Free {
         void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
@@ -252,13 +169,7 @@ void register_decode(py::module_& module) {
         .def("remember", &Decoder::remember, py::kw_only(), "layer"_a, "row"_a, "keys"_a, "values"_a, "stride"_a,
              "count"_a, released)
         .def("step", &Decoder::step, py::kw_only(), "x"_a, "cosines"_a, "sines"_a, "logits"_a, released)
-        .def("keep", &Decoder::keep, "rows"_a, released)
-        .def_property_readonly("variant", &Decoder::variant);
-    module.def("decode_variants", [] {
-        std::vector<std::string> names;
-        for (const Variant* variant : variants()) names.emplace_back(variant->name);
-        return names;
-    });
+        .def("keep", &Decoder::keep, "rows"_a, released);
 }
 
 }  // namespace rlaif::decode

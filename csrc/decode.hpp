@@ -1,7 +1,7 @@
 // One token a row through a stack of transformer blocks of the Llama family, in one call.
 //
-// The meaning stands in kernels/rlaif_kernels/decode.py. decode_blocks.cpp computes; it is compiled once for each kind
-// of processor and so uses nothing but these plain structs. decode.cpp owns the memory and the threads.
+// What it is for stands in kernels/rlaif_kernels/llama.py. decode_blocks.cpp computes, once for each of the variants in
+// variants.hpp; decode.cpp owns the memory and calls it.
 #pragma once
 
 #include <cstddef>
@@ -59,9 +59,7 @@ struct Member {
     float* scratch;  // of its own: `scratch_size(stack)` floats
 };
 
-// The same code for several kinds of processors.
 struct Variant {
-    const char* name;
     std::size_t lanes;  // floats in a vector
     // Fill the panels of `linear` from the parts that it is made of.
     void (*arrange)(const Linear& linear, const Part* parts, std::size_t count);
@@ -72,11 +70,11 @@ struct Variant {
 };
 
 // Rows begin a whole number of cache lines apart, so of vectors, too.
-inline std::size_t stride(std::size_t floats) { return (floats + 15) / 16 * 16; }
-inline std::size_t scratch_size(const Stack& its) {
+static inline std::size_t stride(std::size_t floats) { return (floats + 15) / 16 * 16; }
+static inline std::size_t scratch_size(const Stack& its) {
     return its.rows * stride(its.hidden) + 2 * stride(its.wide) + stride(its.room);
 }
-inline std::size_t panels(const Linear& linear, std::size_t lanes) {
+static inline std::size_t panels(const Linear& linear, std::size_t lanes) {
     return linear.paired ? 2 * ((linear.out / 2 + lanes - 1) / lanes) : (linear.out + lanes - 1) / lanes;
 }
 

@@ -1,51 +1,12 @@
-// The arithmetic of decode.hpp. Compiled several times, each time with its own RLAIF_VARIANT and instruction set, so
-// nothing here may be shared between the copies: no function of the standard library that is not built in.
+// The arithmetic of decode.hpp, compiled once for each of the variants in variants.hpp.
 //
 // Every number of a row is computed by the same operations in the same order, whatever the other rows are, however many
 // there are and however many threads share the work.
 #include "decode.hpp"
-
-#if defined(__AVX512F__)
-#define RLAIF_LANES 16
-#elif defined(__AVX2__)
-#define RLAIF_LANES 8
-#else
-#define RLAIF_LANES 4
-#endif
+#include "vectors.hpp"
 
 namespace rlaif::decode {
 namespace {
-
-constexpr std::size_t lanes = RLAIF_LANES;
-using Vector = float __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-using Integers = int __attribute__((vector_size(lanes * 4)));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
-inline Vector all(float value) { return Vector{} + value; }
-inline std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
-
-inline float sum(Vector value) {
-    float total = 0.0f;
-    for (std::size_t lane = 0; lane < lanes; ++lane) total += value[lane];
-    return total;
-}
-
-// e^x to about 1e-7 of itself, for x up to 88; what is below -87 becomes e^-87. A NaN stays one.
-inline Vector exponential(Vector x) {
-    x = x < -87.0f ? all(-87.0f) : x;
-    const Vector shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    const Vector whole = (x * 1.44269504f + shift) - shift;
-    const Vector rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    Vector power = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    power = power * rest + 8.3334519073e-3f;
-    power = power * rest + 4.1665795894e-2f;
-    power = power * rest + 1.6666665459e-1f;
-    power = power * rest + 5.0000001201e-1f;
-    power = power * rest * rest + rest + 1.0f;
-    const Integers exponent = (__builtin_convertvector(whole, Integers) + 127) << 23;
-    return power * reinterpret_cast<const Vector&>(exponent);
-}
 
 inline Vector silu(Vector x) {
     const Vector capped = x < -88.0f ? all(-88.0f) : x;
@@ -89,12 +50,17 @@ inline void tile(const Linear& linear, const float* x, std::size_t apart, std::s
     Vector sums[Rows][Panels];
     multiply<Rows, Panels>(linear, x, apart, panel, sums);
     for (std::size_t row = 0; row < Rows; ++row) {
+        float* line = result.to + row * result.apart;
+        if constexpr (Panels == 2) {
+            if (linear.paired) {  // a result's rows are whole vectors apart, so that this one may reach beyond its end
+                store(line + column_of(linear, panel), silu(sums[row][0]) * sums[row][1]);
+                continue;
+            }
+        }
         for (std::size_t p = 0; p < Panels; ++p) {
             const std::size_t column = column_of(linear, panel + p);
-            float* to = result.to + row * result.apart + column;
-            if (linear.paired) {
-                if (p % 2 == 0) store(to, silu(sums[row][p]) * sums[row][p + 1]);  // rows are whole vectors apart
-            } else if (column + lanes <= linear.out) {
+            float* to = line + column;
+            if (column + lanes <= linear.out) {
                 store(to, result.added ? load(to) + sums[row][p] : sums[row][p]);
             } else {
                 for (std::size_t lane = 0; column + lane < linear.out; ++lane) {
@@ -298,10 +264,7 @@ void step(const Stack& its, const Step& given, const Member& member) {
 
 }  // namespace
 
-#define RLAIF_TEXT_OF(x) #x
-#define RLAIF_TEXT(x) RLAIF_TEXT_OF(x)
-
 extern const Variant RLAIF_VARIANT;
-const Variant RLAIF_VARIANT{RLAIF_TEXT(RLAIF_VARIANT), lanes, arrange, remember, step};
+const Variant RLAIF_VARIANT{lanes, arrange, remember, step};
 
 }  // namespace rlaif::decode

@@ -2,14 +2,20 @@
 #include <string>
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "gae.hpp"
+#include "variants.hpp"
 
 #define RLAIF_TEXT_OF(x) #x
 #define RLAIF_TEXT(x) RLAIF_TEXT_OF(x)
 
+// The headers of these know nothing of Python.
 namespace rlaif::decode {
-void register_decode(pybind11::module_& module);  // decode.hpp knows nothing of Python
+void register_decode(pybind11::module_& module);
+}
+namespace rlaif::logprobs {
+void register_logprobs(pybind11::module_& module);
 }
 
 namespace {
@@ -31,6 +37,8 @@ py::dict build_info() {
 PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled CPU kernels; called by rlaif_kernels.native alone, which checks what it passes.";
     module.def("build_info", &build_info);
+    module.def("variants", &rlaif::variants);
     rlaif::register_gae(module);
     rlaif::decode::register_decode(module);
+    rlaif::logprobs::register_logprobs(module);
 }

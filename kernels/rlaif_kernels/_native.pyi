@@ -27,7 +27,47 @@ def gae_f64(
     gamma: float,
     lam: float,
 ) -> None: ...
-def decode_variants() -> list[str]: ...
+def variants() -> list[str]: ...
+def logprobs_forward(
+    *,
+    logits: int,
+    stride: int,
+    rows: int,
+    vocabulary: int,
+    targets: int,
+    ignored: int,
+    temperatures: int,
+    temperature: float,
+    scale: float,
+    cap: float,
+    logprobs: int,
+    entropies: int,
+    largest: int,
+    logsums: int,
+    threads: int,
+    variant: str = "",
+) -> None: ...
+def logprobs_backward(
+    *,
+    logits: int,
+    stride: int,
+    rows: int,
+    vocabulary: int,
+    targets: int,
+    ignored: int,
+    temperatures: int,
+    temperature: float,
+    scale: float,
+    cap: float,
+    entropies: int,
+    largest: int,
+    logsums: int,
+    of_logprobs: int,
+    of_entropies: int,
+    gradient: int,
+    threads: int,
+    variant: str = "",
+) -> None: ...
 
 class Decoder:
     def __init__(
@@ -65,5 +105,3 @@ class Decoder:
     def remember(self, *, layer: int, row: int, keys: int, values: int, stride: int, count: int) -> None: ...
     def step(self, *, x: int, cosines: int, sines: int, logits: int) -> None: ...
     def keep(self, rows: list[int]) -> None: ...
-    @property
-    def variant(self) -> str: ...

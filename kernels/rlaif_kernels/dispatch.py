@@ -7,13 +7,13 @@ lacks, "auto" raises as well: a missing compiler shall not turn into a slow run 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 from torch import __version__ as torch_version
 
-from rlaif_kernels import native, reference
+from rlaif_kernels import logprob, native, reference
 
 __all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "unmet_requirements"]
 
@@ -21,10 +21,11 @@ Impl = Literal["auto", "torch", "native", "cuda", "triton"]
 
 # Operation -> implementation -> function, fastest first.
 TABLE: dict[str, dict[str, Callable[..., Any]]] = {
-    "token_logprobs": {"torch": reference.token_logprobs},
+    "token_logprobs": {"native": logprob.token_logprobs, "torch": reference.token_logprobs},
     "gae": {"native": native.gae, "torch": reference.gae},
     "masked_whiten": {"torch": reference.masked_whiten},
 }
+NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.
 SPECIAL_CASES = {"discounted_returns": "gae"}
 
@@ -60,8 +61,10 @@ def implementations(operation: str) -> list[str]:
     return [name for name in _offered(operation) if absent(name) is None]
 
 
-def choose(operation: str, impl: str, tensors: Sequence[Tensor | None]) -> Callable[..., Any]:
-    """The function that computes `operation` on these tensors.
+def choose(
+    operation: str, impl: str, tensors: Sequence[Tensor | None], unfit: Mapping[str, str | None] = NOTHING
+) -> Callable[..., Any]:
+    """The function that computes `operation` on these tensors; `unfit` says why some implementations cannot.
 
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
@@ -70,13 +73,13 @@ def choose(operation: str, impl: str, tensors: Sequence[Tensor | None]) -> Calla
         for name, reason in unmet_requirements().items():
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
-        return next(offered[name] for name in offered if _hindrance(name, tensors) is None)
+        return next(offered[name] for name in offered if _hindrance(name, tensors, unfit) is None)
     if impl not in get_args(Impl):
         raise ValueError(f"{operation}: unknown impl {impl!r}; choose from " + ", ".join(get_args(Impl)))
     if impl not in offered:
         here = ", ".join(implementations(operation))
         raise ImplementationError(f"{operation} has no {impl!r} implementation; here it runs as: {here}")
-    hindrance = _hindrance(impl, tensors)
+    hindrance = _hindrance(impl, tensors, unfit)
     if hindrance is not None:
         remedy = "use impl='auto'" if absent(impl) is None else REMEDY[impl]
         raise ImplementationError(f"{operation}: impl={impl!r} cannot run: {hindrance}; {remedy}")
@@ -100,6 +103,6 @@ def _offered(operation: str) -> dict[str, Callable[..., Any]]:
         raise ValueError(f"no operation {operation!r}; there are {known}") from None
 
 
-def _hindrance(name: str, tensors: Sequence[Tensor | None]) -> str | None:
+def _hindrance(name: str, tensors: Sequence[Tensor | None], unfit: Mapping[str, str | None]) -> str | None:
     """What keeps an implementation from running on these tensors; None if nothing does."""
-    return absent(name) or (native.refuses(tensors) if name == "native" else None)
+    return absent(name) or (native.refuses(tensors) if name == "native" else None) or unfit.get(name)

@@ -81,7 +81,7 @@ class LlamaDecoder:
     tokens a sequence may ever have. The weights are copied into an arrangement of their own, and must not change.
 
     The numbers agree with torch's within rounding. Those of a sequence depend neither on the other sequences nor on
-    the number of threads, which are torch's own. variant: one of `native.decoder_variants()`, by default the first.
+    the number of threads, which are torch's own. variant: one of `native.binary.variants()`, by default the first.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LlamaDecoder:
         self._embedding, self._rotary, self._lengths = its.embedding, its.rotary, lengths[copies]
         self._vocabulary, self._hidden = its.head.weight.shape
         self._turned = self._angles(torch.zeros(1, self._hidden), lengths[:1])[0].shape[-1]
-        self._native = native.decoder(
+        self._native = native.binary.Decoder(
             rows=len(copies),
             hidden=self._hidden,
             heads=len(attention.q_proj.weight) // its.width,

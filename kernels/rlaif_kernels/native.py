@@ -1,13 +1,12 @@
-"""The only caller of the compiled CPU module, but for `llama`, which drives the decoder that it gets here.
+"""The compiled CPU module, where there is one; `logprob` and `llama` call it from here, too.
 
 The binary knows addresses and sizes, no tensors, so one build serves every torch. What makes an address safe is
-checked or arranged by these two: device, dtype, layout, contiguity, and a reference that outlives the call.
+checked or arranged by its callers: device, dtype, layout, contiguity, and a reference that outlives the call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,18 +15,18 @@ from rlaif_kernels.reference import accumulation
 
 try:
     # Not `from rlaif_kernels import _native`, which blames a circular import where the file is simply absent.
-    import rlaif_kernels._native as _native
+    import rlaif_kernels._native as binary
 except ImportError as error:
     missing: str | None = f"the compiled module is not part of this installation ({error})"
 else:
     missing = None
 
-__all__ = ["build_info", "decoder", "decoder_variants", "gae", "missing", "refuses"]
+__all__ = ["address", "binary", "build_info", "gae", "missing", "refuses"]
 
 
 def build_info() -> dict[str, str]:
     """Compiler, C++ standard, architecture and pybind11 version of the binary."""
-    return _native.build_info()
+    return binary.build_info()
 
 
 def refuses(tensors: Sequence[Tensor | None]) -> str | None:
@@ -42,16 +41,6 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
         if tensor.layout != torch.strided or tensor.is_neg():
             return "needs dense tensors"
     return "cannot be traced by torch.compile" if torch.compiler.is_compiling() else None
-
-
-def decoder(**sizes: Any) -> _native.Decoder:
-    """A decoder without parameters; `llama.LlamaDecoder` fills and drives it."""
-    return _native.Decoder(**sizes)
-
-
-def decoder_variants() -> list[str]:
-    """The instruction sets that a decoder can use on this processor, best first."""
-    return _native.decode_variants()
 
 
 def gae(
@@ -71,9 +60,9 @@ def gae(
     # These locals own what the addresses point at until the call returns.
     floats = [_dense(tensor, dtype) for tensor in (rewards, values, next_values)]
     flags = [_dense(tensor, torch.bool) for tensor in (mask, dones)]
-    reward, value, after = map(_address, floats)
-    kept, done = map(_address, flags)
-    run = _native.gae_f64 if dtype == torch.float64 else _native.gae_f32
+    reward, value, after = map(address, floats)
+    kept, done = map(address, flags)
+    run = binary.gae_f64 if dtype == torch.float64 else binary.gae_f32
     out = advantages.data_ptr(), returns.data_ptr()
     rows, steps = rewards.shape
     run(reward, value, kept, done, after, *out, rows, steps, gamma, lam)
@@ -84,6 +73,6 @@ def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if tensor is None else tensor.detach().to(dtype).contiguous()
 
 
-def _address(tensor: Tensor | None) -> int:
+def address(tensor: Tensor | None) -> int:
     """Where the data begins; 0, the null pointer, for an argument that was not given."""
     return 0 if tensor is None else tensor.data_ptr()

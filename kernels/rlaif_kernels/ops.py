@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from rlaif_kernels import logprob
 from rlaif_kernels.dispatch import Impl, choose
 
 __all__ = ["discounted_returns", "gae", "masked_whiten", "token_logprobs"]
@@ -76,7 +77,8 @@ def token_logprobs(
         raise ValueError(f"token_logprobs: temperature must be above 0, got {temperature}")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"token_logprobs: softcap must be above 0 or None, got {softcap}")
-    run = choose("token_logprobs", impl, (logits, targets))
+    tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
+    run = choose("token_logprobs", impl, tensors, {"native": logprob.unfit(logits, temperature)})
     options: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     result: Tensor | tuple[Tensor, Tensor] = run(logits, targets, **options, ignore_index=ignore_index, entropy=entropy)
     return result

@@ -1,0 +1,69 @@
+// Work that is shared out between the threads of torch.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <thread>
+#include <utility>
+
+#include <dlfcn.h>
+
+namespace rlaif {
+
+// The OpenMP runtime that torch has brought into this process: threads of a second pool would compete with its own,
+// which go on looking for work for a while after each of torch's operations. The names are those that GCC calls.
+struct OpenMp {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
+    int (*number)();
+    int (*size)();
+
+    static OpenMp found() {
+        const auto named = [](const char* name) { return dlsym(RTLD_DEFAULT, name); };
+        return {reinterpret_cast<decltype(parallel)>(named("GOMP_parallel")),
+                reinterpret_cast<decltype(number)>(named("omp_get_thread_num")),
+                reinterpret_cast<decltype(size)>(named("omp_get_num_threads"))};
+    }
+    bool complete() const { return parallel && number && size; }
+};
+
+// Members that do the same work and wait for each other.
+class Team {
+  public:
+    explicit Team(std::size_t size) : size_(openmp_.complete() ? std::max<std::size_t>(size, 1) : 1) {}
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+    std::size_t size() const { return size_; }  // at most
+
+    template <typename Work>
+    void run(Work work) {  // work(number, how many there are) in every member; returns when all are done
+        if (size_ == 1) return work(0, 1);
+        std::pair<Work*, const OpenMp*> given{&work, &openmp_};
+        const auto each = [](void* data) {
+            const auto& [call, openmp] = *static_cast<decltype(given)*>(data);
+            (*call)(std::size_t(openmp->number()), std::size_t(openmp->size()));
+        };
+        openmp_.parallel(each, &given, unsigned(size_), 0);
+    }
+
+    // Until each of `size` members waits. What they do lasts microseconds, so they look a while before they make way.
+    void wait(std::size_t size) {
+        const std::size_t meeting = meetings_.load(std::memory_order_acquire);
+        if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+            waiting_.store(0, std::memory_order_relaxed);
+            meetings_.store(meeting + 1, std::memory_order_release);
+            return;
+        }
+        for (std::size_t looks = 0; meetings_.load(std::memory_order_acquire) == meeting; ++looks) {
+            if (looks > 2000) std::this_thread::yield();
+        }
+    }
+
+  private:
+    OpenMp openmp_ = OpenMp::found();
+    std::size_t size_;
+    std::atomic<std::size_t> waiting_{0}, meetings_{0};
+};
+
+}  // namespace rlaif

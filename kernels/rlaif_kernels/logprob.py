@@ -1,0 +1,125 @@
+"""`reference.token_logprobs` in C++, with its gradient: each row is visited once on the way there and once back.
+
+Nothing of the logits' size is made but their gradient. A row's numbers depend neither on the other rows nor on the
+number of threads, which are torch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif_kernels import native
+from rlaif_kernels.native import address
+
+__all__ = ["token_logprobs", "unfit"]
+
+
+def unfit(logits: Tensor, temperature: float | Tensor) -> str | None:
+    """Why these cannot be computed here; None if they can."""
+    if logits.dtype != torch.float32:
+        return f"needs float32 logits and got {logits.dtype}"
+    if isinstance(temperature, Tensor) and temperature.requires_grad:
+        return "has no gradient with respect to the temperature"
+    return None
+
+
+def token_logprobs(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+    variant: str = "",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """As defined, for what is not `unfit`; differentiable once. variant: one of `native.binary.variants()`."""
+    vocabulary = logits.shape[-1]
+    astray = ((targets < 0) | (targets >= vocabulary)) & (targets != ignore_index)
+    if bool(astray.any()):
+        raise IndexError(f"token_logprobs: target {int(targets[astray][0])} is not in a vocabulary of {vocabulary}")
+    each, common = None, temperature
+    if isinstance(temperature, Tensor):
+        each, common = temperature.float().expand(targets.shape).reshape(-1), 1.0
+    options = {
+        "temperature": common,
+        "scale": scale,
+        "cap": softcap or 0.0,
+        "ignored": ignore_index,
+        "variant": variant,
+    }
+    rows = logits.reshape(-1, vocabulary)
+    said = _Logprobs.apply(rows, targets.reshape(-1), each, options, entropy)  # type: ignore[no-untyped-call]
+    logp: Tensor = said[0].view(targets.shape)
+    return (logp, said[1].view(targets.shape)) if entropy else logp
+
+
+class _Logprobs(torch.autograd.Function):
+    """[N,V], [N], [N] or None -> log-probs [N], entropies [N] or None, and what the way back needs, [N] each."""
+
+    @staticmethod
+    def forward(
+        logits: Tensor, targets: Tensor, temperatures: Tensor | None, options: dict[str, Any], entropy: bool
+    ) -> tuple[Tensor | None, ...]:
+        logp, largest, logsums = (logits.new_empty(len(logits)) for _ in range(3))
+        spread = torch.empty_like(logp) if entropy else None
+        logits, targets = _rows(logits), targets.contiguous()
+        native.binary.logprobs_forward(
+            **_given(logits, targets, temperatures, options),
+            logprobs=address(logp),
+            entropies=address(spread),
+            largest=address(largest),
+            logsums=address(logsums),
+        )
+        return logp, spread, largest, logsums
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        logits, targets, temperatures, ctx.options, _ = inputs
+        _, spread, largest, logsums = output
+        ctx.save_for_backward(logits, targets, temperatures, spread, largest, logsums)
+        ctx.mark_non_differentiable(largest, logsums)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_logp: Tensor | None, of_spread: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        logits, targets, temperatures, spread, largest, logsums = ctx.saved_tensors
+        if of_logp is None and of_spread is None:
+            return (None,) * 5
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        logits, targets = _rows(logits), targets.contiguous()
+        of_logp, of_spread = (None if one is None else one.contiguous() for one in (of_logp, of_spread))
+        native.binary.logprobs_backward(
+            **_given(logits, targets, temperatures, ctx.options),
+            entropies=address(spread),
+            largest=address(largest),
+            logsums=address(logsums),
+            of_logprobs=address(of_logp),
+            of_entropies=address(of_spread),
+            gradient=address(gradient),
+        )
+        return gradient, None, None, None, None
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """Rows that are dense each, however far apart."""
+    return logits if logits.stride(1) == 1 and logits.stride(0) >= logits.shape[1] else logits.contiguous()
+
+
+def _given(logits: Tensor, targets: Tensor, temperatures: Tensor | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What both ways are told; the caller keeps the tensors alive."""
+    return {
+        **options,
+        "logits": address(logits),
+        "stride": logits.stride(0),
+        "rows": logits.shape[0],
+        "vocabulary": logits.shape[1],
+        "targets": address(targets),
+        "temperatures": address(temperatures),
+        "threads": torch.get_num_threads(),
+    }
