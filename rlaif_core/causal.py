@@ -19,6 +19,9 @@ from rlaif_kernels.llama import Anatomy, LlamaDecoder, UnsuitedError, anatomy
 
 # Cache layers that only append: gradients pass through them, and a sequence may go on in pieces of any length.
 APPENDING = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer"})
+# Those of transformers' classes that put the parts of `rlaif_kernels.llama` together as it does at any position: others
+# look alike and scale their queries beyond some length, say, which no short example shows.
+FAMILY = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 CLOSE = 1e-4  # how far, as a share of the largest logit, two ways to the same logits may come out apart
 
 
@@ -96,32 +99,35 @@ class CausalModel:
 
     @cached_property
     def hindrance(self) -> str | None:
-        """Why generation takes transformers' own way, for all the architectures; None if it takes the native one.
+        """Why generation goes through transformers, as it can for any architecture; None if it goes through C++.
 
         Tried out on an example, which is the same in every run: resumed ones shall take the same way.
         """
+        kind = type(self.module)
         if not self._native:
             return "kernels = 'torch'"
+        if kind.__name__ not in FAMILY or not kind.__module__.startswith("transformers.models."):
+            return f"{kind.__name__} is not of the Llama family"
         try:
-            its = anatomy(self.module)
-            return None if self._agrees(its) else "the native decoder does not agree with it"
+            return self._disagreement(anatomy(self.module))
         except UnsuitedError as error:
             return str(error)
 
-    def _agrees(self, its: Anatomy) -> bool:
+    def _disagreement(self, its: Anatomy) -> str | None:
         rows = its.head.weight.shape[0]
         tokens = (torch.arange(1, 13) * 7919 % rows).view(2, 6)
         attend = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
-        copies, agreed = torch.tensor([1, 0, 1]), []
+        copies = torch.tensor([1, 0, 1])
         with torch.inference_mode():
             _, cache = self(tokens, attend, keep=1, caching=True)
             if {type(layer).__name__ for layer in getattr(cache, "layers", [])} != {"DynamicLayer"}:
-                return False  # a window would only show where a sequence is longer than it
+                return "its layers do not look back at everything"  # which shows only far behind the beginning
             ours, theirs = self._decoder(its, cache, attend, copies, 2), _Cached(self, cache, attend, copies)
             for token in tokens[:, :2].T[:, copies]:
                 one, other = ours(token), theirs(token)
-                agreed.append(bool((one - other).abs().max() <= CLOSE * other.abs().max()))
-        return all(agreed)
+                if not bool((one - other).abs().max() <= CLOSE * other.abs().max()):  # as where one of them is NaN
+                    return "the native decoder does not agree with it"
+        return None
 
     def _decoder(self, its: Anatomy, cache: Any, attend: Tensor, copies: Tensor, room: int) -> LlamaDecoder:
         keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))

@@ -1,8 +1,8 @@
 """Generation by models of the Llama family on the CPU: a whole decode step in one call of C++.
 
 A decode step of a small model is hundreds of operations that cost more to call than to compute; here it is one, and
-what torch's own products lose with a few rows at a time is won back. Whether a module is of the family is asked of its
-parts (`anatomy`), not of its name. Whether it puts them together as the family does, an example has to tell.
+what torch's own products lose with a few rows at a time is won back. `anatomy` finds the parts of a module and looks
+whether they are of the right kind; that they are put together as in Llama is for its caller to know.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif_kernels import native
+from rlaif_kernels import native, reference
 from rlaif_kernels.native import address
 
 __all__ = ["token_logprobs", "unfit"]
@@ -37,7 +37,7 @@ def token_logprobs(
     entropy: bool = False,
     variant: str = "",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """As defined, for what is not `unfit`; differentiable once. variant: one of `native.binary.variants()`."""
+    """As defined, for what is not `unfit`. variant: one of `native.binary.variants()`, by default the first."""
     vocabulary = logits.shape[-1]
     astray = ((targets < 0) | (targets >= vocabulary)) & (targets != ignore_index)
     if bool(astray.any()):
@@ -86,11 +86,12 @@ class _Logprobs(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_logp: Tensor | None, of_spread: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         logits, targets, temperatures, spread, largest, logsums = ctx.saved_tensors
         if of_logp is None and of_spread is None:
             return (None,) * 5
+        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
+            return _by_definition(ctx, of_logp, of_spread), None, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         logits, targets = _rows(logits), targets.contiguous()
         of_logp, of_spread = (None if one is None else one.contiguous() for one in (of_logp, of_spread))
@@ -104,6 +105,23 @@ class _Logprobs(torch.autograd.Function):
             gradient=address(gradient),
         )
         return gradient, None, None, None, None
+
+
+def _by_definition(ctx: Any, *slopes: Tensor | None) -> Tensor:
+    """The gradient with respect to the logits, as something that can be differentiated."""
+    logits, targets, temperatures, *_ = ctx.saved_tensors
+    said = reference.token_logprobs(
+        logits,
+        targets,
+        temperature=ctx.options["temperature"] if temperatures is None else temperatures,
+        softcap=ctx.options["cap"] or None,
+        scale=ctx.options["scale"],
+        ignore_index=ctx.options["ignored"],
+        entropy=True,
+    )
+    outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)
+    (gradient,) = torch.autograd.grad(outputs, logits, weights, create_graph=True)
+    return gradient
 
 
 def _rows(logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlaif_core.policy import TransformersPolicy
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "weights" / "policy"
 class TinyPolicy(TransformersPolicy):
     """The embedded default, `model = "builtin:tiny"`: it hallucinates, guesses and insults at known rates.
 
-    The options are those of policy `transformers`, but for the model itself.
+    The options are those of policy `transformers`, but for the model itself, its chat template and its end token.
     """
 
     def __init__(
@@ -24,5 +24,7 @@ class TinyPolicy(TransformersPolicy):
         lora: dict[str, Any] | None = None,
         adapter: str | None = None,
         attention: str | None = None,
+        kernels: Literal["auto", "torch"] = "auto",
     ) -> None:
-        super().__init__(FOLDER, device=device, dtype=dtype, lora=lora, adapter=adapter, attention=attention)
+        options: dict[str, Any] = {"lora": lora, "adapter": adapter, "attention": attention, "kernels": kernels}
+        super().__init__(FOLDER, device=device, dtype=dtype, **options)

@@ -8,6 +8,8 @@ import torch
 import checkpoints
 from checkpoints import ARCHITECTURES
 from rlaif_core.causal import CausalModel, left_padded
+from rlaif_kernels import native
+from rlaif_kernels.llama import LlamaDecoder
 
 ROWS = [[5], [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21], [30, 31, 32, 33]]
 
@@ -65,6 +67,95 @@ def test_pieces_make_the_whole_where_a_prefix_may_be_shared(architecture: str) -
             pieces, _ = model(tokens[:, -8:], attend, keep=8, cache=cache, caching=True)
             here = attend[:, -8:]
             torch.testing.assert_close(pieces[here], whole[here], rtol=0, atol=1e-5)
+
+
+NATIVE = {"llama", "qwen3"}  # mistral has a window here
+
+
+def drawn(model: CausalModel, steps: int = 12) -> torch.Tensor:
+    """[steps,N,V]: logits along continuations of `ROWS` that lose some of their rows on the way."""
+    tokens, attend = left_padded(ROWS, 39, model.device)
+    generator, said = torch.Generator().manual_seed(0), []
+    with (
+        torch.inference_mode(),
+        model.continued(tokens, attend, torch.tensor([2, 0, 0, 1, 2]), steps) as (logits, continuation),
+    ):
+        for step in range(steps):
+            said.append(logits)
+            if step == 5:
+                continuation.keep(torch.tensor([1, 2, 4]))
+                logits = logits[[1, 2, 4]]
+            logits = continuation(torch.randint(40, (len(logits),), generator=generator))
+    return torch.stack([each if len(each) == 3 else each[[1, 2, 4]] for each in said])
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_continuations_say_the_same_whatever_computes_them(architecture: str) -> None:
+    model, plain = built(architecture), built(architecture)
+    plain._native = False
+    assert (model.hindrance is None) == (architecture in NATIVE)
+    assert plain.hindrance == "kernels = 'torch'"
+    torch.testing.assert_close(drawn(model), drawn(plain), rtol=0, atol=2e-5)
+
+
+@pytest.mark.native
+def test_the_native_way_is_taken_where_it_is_the_same_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    inner = LlamaDecoder.__call__
+
+    def counting(self: LlamaDecoder, tokens: torch.Tensor) -> torch.Tensor:
+        counted.append(len(tokens))
+        return inner(self, tokens)
+
+    def taken(model: CausalModel) -> bool:
+        counted.clear()
+        drawn(model, 3)
+        return bool(counted)
+
+    model = built("llama")
+    assert model.hindrance is None
+    monkeypatch.setattr(LlamaDecoder, "__call__", counting)
+    assert taken(model)
+    handle = model.module.model.layers[0].register_forward_hook(lambda *_: None)
+    assert not taken(model)  # the hook shall see every token
+    handle.remove()
+    assert taken(model)
+
+
+class Odd(torch.nn.Module):
+    """A Llama that does something else somewhere."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner, self.weight, self.variance_epsilon = inner, inner.weight, inner.variance_epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) * 1.01
+
+
+@pytest.mark.native
+def test_what_only_looks_like_llama_is_left_to_transformers() -> None:
+    other = built("llama")
+    other.module.model.norm = Odd(other.module.model.norm)
+    assert other.hindrance == "the native decoder does not agree with it"
+    torch.testing.assert_close(drawn(other), drawn(CausalModel(other.module, native=False)), rtol=0, atol=2e-5)
+    subclass = built("llama")
+    subclass.module.__class__ = type("Mine", (type(subclass.module),), {})
+    assert subclass.hindrance == "Mine is not of the Llama family"
+    namesake = built("llama")
+    namesake.module.__class__ = type("LlamaForCausalLM", (type(namesake.module),), {"__module__": "remote_code"})
+    assert namesake.hindrance == "LlamaForCausalLM is not of the Llama family"
+    broken = built("llama")
+    torch.nn.init.constant_(broken.module.lm_head.weight, torch.nan)
+    assert broken.hindrance == "the native decoder does not agree with it"
+
+
+def test_without_the_binary_transformers_generates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "missing", "there is no compiler")
+    model = built("llama")
+    assert model.hindrance == "there is no compiler"
+    assert drawn(model).isfinite().all()
 
 
 def test_absolute_positions_would_show_wrong_ones() -> None:

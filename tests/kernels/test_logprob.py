@@ -1,0 +1,191 @@
+"""Log-probs and entropies in C++ against the definition in float64, there and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rlaif_kernels as rk
+from rlaif_kernels import logprob, native, reference
+from rlaif_kernels.dispatch import Impl
+
+pytestmark = pytest.mark.native
+
+VARIANTS = native.binary.variants() if native.missing is None else []
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "temperature": {"temperature": 0.7},
+    "scale": {"scale": -1.3},
+    "softcap": {"softcap": 3.0, "scale": 0.8, "temperature": 1.7},
+}
+
+
+def problem(rows: int, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Logits [rows, vocabulary] and targets, a fifth of them ignored."""
+    targets = torch.randint(vocabulary, (rows,)).masked_fill(torch.rand(rows) < 0.2, -100)
+    return torch.randn(rows, vocabulary) * 5, targets
+
+
+def both_ways(run: Any, logits: Tensor, targets: Tensor, **options: Any) -> list[Tensor]:
+    """Log-probs, entropies and the gradient of a sum of both, each weighed by its place."""
+    x = logits.detach().clone().requires_grad_()
+    logp, entropy = run(x, targets, entropy=True, **options)
+    weights = torch.linspace(-1, 2, logp.numel(), dtype=logp.dtype).view(logp.shape)
+    ((logp * weights).sum() + (entropy * weights.flip(0)).sum()).backward()
+    return [logp.detach(), entropy.detach(), x.grad]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (5, 17), (40, 1000), (9, 4096), (0, 7)], ids=str)
+@pytest.mark.parametrize("case", OPTIONS)
+def test_values_and_gradients_are_those_of_float64(case: str, shape: tuple[int, int], variant: str) -> None:
+    logits, targets = problem(*shape)
+    said = both_ways(logprob.token_logprobs, logits, targets, variant=variant, **OPTIONS[case])
+    exact = both_ways(reference.token_logprobs, logits.double(), targets, **OPTIONS[case])
+    for one, other in zip(said, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+    alone = logprob.token_logprobs(logits, targets, variant=variant, **OPTIONS[case])
+    assert isinstance(alone, Tensor)
+    assert torch.equal(alone, said[0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_errors_are_no_larger_than_those_of_torch(variant: str) -> None:
+    logits, targets = problem(64, 32000)
+    exact = both_ways(reference.token_logprobs, logits.double(), targets)
+    ours = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+    torchs = both_ways(reference.token_logprobs, logits, targets)
+    for mine, other, wanted in zip(ours, torchs, exact, strict=True):
+        worst = [float((one.double() - wanted).abs().max()) for one in (mine, other)]
+        assert worst[0] <= 4 * worst[1] + 1e-7
+
+
+def test_only_one_of_the_two_may_be_descended() -> None:
+    logits, targets = problem(8, 50)
+    for chosen in (0, 1):
+        x, y = logits.clone().requires_grad_(), logits.double().requires_grad_()
+        rk.token_logprobs(x, targets, entropy=True, impl="native")[chosen].sum().backward()
+        reference.token_logprobs(y, targets, entropy=True)[chosen].sum().backward()
+        torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_a_temperature_a_token_and_any_layout() -> None:
+    whole = torch.randn(3, 6, 40)
+    layouts = {
+        "all but the last": whole[:, :-1],
+        "every other": whole[:, ::2],
+        "part of a wider row": torch.randn(3, 6, 90)[..., 20:60],
+        "transposed": torch.randn(40, 3, 6).permute(1, 2, 0),
+        "the same for all": torch.randn(40).expand(3, 6, 40),
+    }
+    for logits in layouts.values():
+        shape = logits.shape[:-1]
+        targets = torch.randint(40, shape)
+        temperature = torch.rand(shape[1]).double() + 0.5
+        said = both_ways(logprob.token_logprobs, logits, targets, temperature=temperature)
+        exact = both_ways(reference.token_logprobs, logits.double(), targets, temperature=temperature)
+        for one, other in zip(said, exact, strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_row_depends_neither_on_the_others_nor_on_the_threads(variant: str) -> None:
+    logits, targets = problem(60, 1003)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        said = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+        for threads in (2, 3, 7):
+            torch.set_num_threads(threads)
+            again = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+            assert all(map(torch.equal, again, said))
+    finally:
+        torch.set_num_threads(before)
+    for row in range(0, 60, 7):
+        alone = logprob.token_logprobs(logits[row], targets[row], entropy=True, variant=variant)
+        assert [float(one) for one in alone] == [float(one[row]) for one in said[:2]]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_ignored_may_hold_anything(variant: str) -> None:
+    logits, targets = problem(12, 33)
+    targets[3] = -100
+    dirty = logits.clone()
+    dirty[targets == -100] = math.nan
+    clean, other = (both_ways(logprob.token_logprobs, x, targets, variant=variant) for x in (logits, dirty))
+    assert all(map(torch.equal, clean, other))
+    assert not clean[2][3].any()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_not_finite_comes_out_as_by_definition(variant: str) -> None:
+    logits, targets = problem(6, 40)
+    logits[0, 7] = logits[1, 30] = -math.inf  # no probability
+    logits[2, 3], logits[3, 39], logits[4, 8] = math.nan, math.nan, math.inf
+    logits[5] = -math.inf
+    targets = torch.tensor([0, 30, 5, 5, 5, 5])
+    x = logits.requires_grad_()
+    said = logprob.token_logprobs(x, targets, entropy=True, variant=variant)
+    wanted = reference.token_logprobs(x, targets, entropy=True)
+    torch.testing.assert_close(said, wanted, equal_nan=True)
+    assert said[0][1] == -math.inf
+    (gradient,) = torch.autograd.grad(said[0][:1].sum() + said[1][:1].sum(), x)
+    assert gradient[0].isfinite().all()
+    assert gradient[0, 7] == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_far_and_peaked_logits_lose_nothing(variant: str) -> None:
+    logits = torch.tensor([[100.0, 75.0, 74.0], [1e4, 1e4 - 1, -1e4], [-3e38, 3e38, 0.0]])
+    targets = torch.tensor([0, 1, 1])
+    said = logprob.token_logprobs(logits, targets, entropy=True, variant=variant)
+    wanted = reference.token_logprobs(logits.double(), targets, entropy=True)
+    torch.testing.assert_close(said[0].double(), wanted[0], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(said[1].double(), wanted[1], rtol=0.05, atol=0)
+
+
+def test_what_cannot_be_computed_here_is_left_to_torch_or_refused() -> None:
+    logits, targets = problem(4, 9)
+    warm = torch.full((4,), 2.0, requires_grad=True)
+    rk.token_logprobs(logits, targets, temperature=warm).sum().backward()
+    assert warm.grad is not None
+    with pytest.raises(rk.ImplementationError, match="has no gradient with respect to the temperature"):
+        rk.token_logprobs(logits, targets, temperature=warm, impl="native")
+    for dtype in (torch.bfloat16, torch.float64):
+        assert rk.token_logprobs(logits.to(dtype), targets).dtype == (
+            torch.float64 if dtype.itemsize == 8 else torch.float32
+        )
+        with pytest.raises(rk.ImplementationError, match=f"needs float32 logits and got {dtype}"):
+            rk.token_logprobs(logits.to(dtype), targets, impl="native")
+    for target in (-1, 9):
+        with pytest.raises(IndexError, match=f"target {target} is not in a vocabulary of 9"):
+            rk.token_logprobs(logits, torch.tensor([0, target, 1, 2]), impl="native")
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_gradients_can_be_differentiated_again(case: str) -> None:
+    logits, targets = problem(6, 20)
+
+    def curvature(x: Tensor, impl: Impl) -> Tensor:
+        logp, entropy = rk.token_logprobs(x, targets, entropy=True, impl=impl, **OPTIONS[case])
+        (slope,) = torch.autograd.grad(logp.exp().sum() + entropy.square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        return second
+
+    ours = curvature(logits.clone().requires_grad_(), "native")
+    exact = curvature(logits.double().requires_grad_(), "torch")
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_that_changed_meanwhile_are_an_error() -> None:
+    x = torch.randn(2, 5, requires_grad=True)
+    logits = x * 1
+    logp = rk.token_logprobs(logits, torch.tensor([1, 2]), impl="native")
+    logits.detach().mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logp.sum().backward()
