@@ -1,8 +1,8 @@
 """A GRPO step of this project against one of TRL's: the same model, batch, settings and work, taken in turn.
 
 Each program runs in a fresh process of its own. They are all alive at once and take a step by turns, so that a busy
-moment of the machine falls on all of them alike; whoever is not at work sleeps. A third program is ours again without
-its linear layers by oneDNN, which shows how much of the difference is theirs.
+moment of the machine falls on all of them alike; whoever is not at work sleeps. A third program is ours again with the
+policy's `kernels = "torch"`: without generation in C++ and linear layers by oneDNN, which shows what those two gain.
 
     python benches/bench_step.py [--peer-python PEER/bin/python] [--rounds 3] [--threads 1 2] [--save]
 
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-OURS, PLAIN, PEER = "ours", "ours, torch's linear", "trl"
+OURS, PLAIN, PEER = "ours", "ours, torch's kernels", "trl"
 SHOWN = ("wall", "processor", *PHASES, "record", "other")
 TARGET = 2.0
 """How many times as fast as the peer a step has to be."""
@@ -126,7 +126,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         order = list(programs)[number % len(programs) :] + list(programs)[: number % len(programs)]
         rounds.append(in_turn({name: programs[name] for name in order}, options.warmup + options.steps))
     result: dict[str, Any] = {name: pooled([each[name] for each in rounds]) for name in programs}
-    for name, key in ((PEER, "times as fast as the peer"), (PLAIN, "times as fast as with torch's linear")):
+    for name, key in ((PEER, "times as fast as the peer"), (PLAIN, "times as fast as with torch's kernels")):
         if name in programs:
             result[key] = compared(rounds, name)
     return result
@@ -171,11 +171,9 @@ def where(result: dict[str, Any]) -> list[str]:
         shares = ", ".join(f"{p} {its[p]:.3f} s ({its[p] / its['wall']:.0%})" for p in (*PHASES, "other"))
         said.append(f"{result[name]['who']} ({name}): {its['wall']:.3f} s a step: {shares}")
     if PEER in result:
-        ahead, linear = ({p: every[name][p] - every[OURS][p] for p in SHOWN} for name in (PEER, PLAIN))
-        phases = ", ".join(f"{p} {ahead[p]:+.3f} s (oneDNN {linear[p]:+.3f} s)" for p in (*PHASES, "other"))
-        said.append(
-            f"we are ahead by {ahead['wall']:.3f} s, oneDNN's linear layers by {linear['wall']:.3f} s: {phases}"
-        )
+        ahead, own = ({p: every[name][p] - every[OURS][p] for p in SHOWN} for name in (PEER, PLAIN))
+        phases = ", ".join(f"{p} {ahead[p]:+.3f} s (kernels {own[p]:+.3f} s)" for p in (*PHASES, "other"))
+        said.append(f"we are ahead by {ahead['wall']:.3f} s, of which the kernels are {own['wall']:.3f} s: {phases}")
     return said
 
 
@@ -192,8 +190,8 @@ def notes(results: dict[str, dict[str, Any]]) -> list[str]:
         if PEER in result:
             times = medians(result, PEER)["wall"] / medians(result, PLAIN)["wall"]
             said.append(
-                f"threads {threads}: with torch's own linear layers {times:.2f} times as fast as the peer, "
-                "which is what to expect where MKL is fast, for oneDNN is used only where it is not (AMD with AVX-512)"
+                f"threads {threads}: with kernels = 'torch' {times:.2f} times as fast as the peer, which is what to "
+                "expect of a model that is not of the Llama family, where MKL is fast"
             )
     few, many = min(results, key=int), max(results, key=int)
     for name in (OURS, PEER):

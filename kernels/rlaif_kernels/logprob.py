@@ -120,7 +120,7 @@ def _by_definition(ctx: Any, *slopes: Tensor | None) -> Tensor:
         entropy=True,
     )
     outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)
-    (gradient,) = torch.autograd.grad(outputs, logits, weights, create_graph=True)
+    gradient: Tensor = torch.autograd.grad(outputs, logits, weights, create_graph=True)[0]
     return gradient
 
 
