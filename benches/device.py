@@ -13,14 +13,16 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def processor() -> str:
-    """The processor's name, as in "AMD EPYC"."""
+    """The processor's name, as in "AMD EPYC 25-17": the numbers tell generations apart that are called the same."""
     path = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*: (.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    told = dict(re.findall(r"^([a-z ]+?)\s*: (.+)$", path.read_text(), re.MULTILINE)) if path.exists() else {}
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    return f"{told['model name'].strip()} {told.get('cpu family', '?')}-{told.get('model', '?')}"
 
 
 def device() -> str:
-    """A name for files: "cpu-amd-epyc-2" for two processors of an AMD EPYC."""
+    """A name for files: "cpu-amd-epyc-25-17-2" for two processors of that kind."""
     return f"cpu-{re.sub(r'[^a-z0-9]+', '-', processor().lower()).strip('-')}-{os.cpu_count()}"
 
 
