@@ -29,6 +29,7 @@ py::dict build_info() {
     info["build"] = RLAIF_BUILD_TYPE;
     info["pybind11"] = "pybind11 " RLAIF_TEXT(PYBIND11_VERSION_MAJOR) "." RLAIF_TEXT(PYBIND11_VERSION_MINOR);
     info["target"] = RLAIF_TARGET;
+    info["instructions"] = rlaif::variants().front();
     return info;
 }
 

@@ -25,6 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="a test that needs a GPU fails where there is none")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest first, so that no process is left alone with them at the end."""
+
+    def patience(item: pytest.Item) -> float:
+        limit = item.get_closest_marker("timeout")
+        return limit.args[0] if limit else 1.0 if item.get_closest_marker("slow") else 0.0
+
+    items.sort(key=patience, reverse=True)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch

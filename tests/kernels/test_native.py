@@ -105,6 +105,7 @@ def test_plain_tensors_and_what_was_left_out_are_accepted() -> None:
 
 def test_the_binary_says_how_it_was_built() -> None:
     info = native.build_info()
-    assert set(info) == {"compiler", "standard", "build", "pybind11", "target"}
+    assert set(info) == {"compiler", "standard", "build", "pybind11", "target", "instructions"}
+    assert info["instructions"] == native.binary.variants()[0]
     assert info["build"] == "Release"
     assert all(info.values())
