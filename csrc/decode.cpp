@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -72,8 +73,9 @@ class Decoder {
     void remember(std::size_t layer, std::size_t row, Address keys, Address values, std::size_t stride,
                   std::size_t count) {
         if (count > its_.room) throw std::length_error("the cache has no room for that many tokens");
+        if (row >= its_.rows || count > stride) throw std::out_of_range("no such row, or fewer tokens than that");
         variant_.remember(its_, blocks_.at(layer), row, floats(keys), floats(values), stride, count);
-        lengths_.at(row) = count;
+        lengths_[row] = count;
     }
 
     void step(Address x, Address cosines, Address sines, Address logits) {
@@ -108,13 +110,16 @@ class Decoder {
 
   private:
     struct Free {
-        void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+        void operator()(void* memory) const { std::free(memory); }
     };
 
-    float* memory(std::size_t size) {  // zeros, at the beginning of a cache line
-        memory_.emplace_back(static_cast<float*>(::operator new[](size * sizeof(float), std::align_val_t{64})));
-        std::memset(memory_.back().get(), 0, size * sizeof(float));
-        return memory_.back().get();
+    // Zeros, at the beginning of a cache line. The system gives pages only once they are used, as most of a cache is not.
+    float* memory(std::size_t size) {
+        constexpr std::size_t line = 64;
+        memory_.emplace_back(std::calloc(size * sizeof(float) + line, 1));
+        if (!memory_.back()) throw std::bad_alloc();
+        const Address start = reinterpret_cast<Address>(memory_.back().get());
+        return floats((start + line - 1) / line * line);
     }
 
     float* copied(Address from, std::size_t size) {
@@ -148,7 +153,7 @@ class Decoder {
     Stack its_{};
     std::vector<Block> blocks_;
     std::vector<std::size_t> lengths_;
-    std::vector<std::unique_ptr<float[], Free>> memory_;
+    std::vector<std::unique_ptr<void, Free>> memory_;
     std::vector<float*> scratch_;
     Team team_;
 };
@@ -162,7 +167,7 @@ void register_decode(py::module_& module) {
         .def(py::init<std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t,
                       std::size_t, std::size_t, std::size_t, double, double, std::size_t, const std::string&>(),
              py::kw_only(), "rows"_a, "hidden"_a, "heads"_a, "groups"_a, "width"_a, "rotary"_a, "inner"_a, "vocabulary"_a,
-             "room"_a, "layers"_a, "epsilon"_a, "scaling"_a, "threads"_a, "variant"_a = "")
+             "room"_a, "layers"_a, "epsilon"_a, "scaling"_a, "threads"_a, "variant"_a = "", released)
         .def("set_block", &Decoder::set_block, py::kw_only(), "layer"_a, "before"_a, "between"_a, "query"_a, "key"_a,
              "qkv"_a, "projection"_a, "gate_up"_a, "down"_a, released)
         .def("set_head", &Decoder::set_head, py::kw_only(), "last"_a, "head"_a, released)

@@ -7,9 +7,14 @@
 namespace rlaif::logprobs {
 namespace {
 
+// tanh to about 1e-7 of itself: near 0 by a series (that of Cephes), elsewhere by e^2x.
 inline Vector tanh(Vector x) {
-    const Vector power = exponential(2.0f * (x > 40.0f ? all(40.0f) : x));
-    return 1.0f - 2.0f / (power + 1.0f);
+    const Vector square = x * x, power = exponential(2.0f * (x > 40.0f ? all(40.0f) : x));
+    Vector series = square * -5.70498872745e-3f + 2.06390887954e-2f;
+    series = series * square - 5.37397155531e-2f;
+    series = series * square + 1.33314422036e-1f;
+    series = series * square - 3.33332819422e-1f;
+    return square < 0.390625f ? series * square * x + x : 1.0f - 2.0f / (power + 1.0f);
 }
 
 // A row's z, a vector at a time; behind its end there is -inf, which has no probability.
@@ -57,10 +62,15 @@ void forward(const Rows& its, const Results& results, std::size_t first, std::si
         }
         float largest = most[0];  // a row of NaN alone finds none, and then everything becomes NaN, as it should
         for (std::size_t lane = 1; lane < lanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
-        for (std::size_t at = 0; !ignored && at < row.size; at += lanes) {
-            const Vector below = row.z(at) - largest, power = exponential(below);
-            mass += power;
-            moment += power * (below < -87.0f ? Vector{} : below);  // where there is no probability: 0, not 0 * -inf
+        for (std::size_t start = 0; !ignored && start < row.size; start += 64 * lanes) {
+            Vector part{}, moments{};  // few at a time, so that small terms are not lost on a large sum
+            for (std::size_t at = start; at < smaller(start + 64 * lanes, row.size); at += lanes) {
+                const Vector below = row.z(at) - largest, power = exponential(below);
+                part += power;
+                moments += power * (below < -87.0f ? Vector{} : below);  // without probability: 0, not 0 * -inf
+            }
+            mass += part;
+            moment += moments;
         }
         const float total = sum(mass), logsum = __builtin_logf(total);
         results.largest[number] = ignored ? 0.0f : largest;

@@ -1,10 +1,12 @@
 // The CPU module: addresses and sizes in, nothing of torch. Each topic registers its own functions.
+#include <atomic>
 #include <string>
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "gae.hpp"
+#include "team.hpp"
 #include "variants.hpp"
 
 #define RLAIF_TEXT_OF(x) #x
@@ -22,6 +24,13 @@ namespace {
 
 namespace py = pybind11;
 
+// How many there are of the threads asked for.
+std::size_t members(std::size_t asked) {
+    std::atomic<std::size_t> seen{0};
+    rlaif::Team(asked).run([&](std::size_t, std::size_t) { ++seen; });
+    return seen;
+}
+
 py::dict build_info() {
     py::dict info;
     info["compiler"] = RLAIF_COMPILER;
@@ -30,6 +39,7 @@ py::dict build_info() {
     info["pybind11"] = "pybind11 " RLAIF_TEXT(PYBIND11_VERSION_MAJOR) "." RLAIF_TEXT(PYBIND11_VERSION_MINOR);
     info["target"] = RLAIF_TARGET;
     info["instructions"] = rlaif::variants().front();
+    info["threads"] = members(2) == 2 ? "torch's" : "one alone, for torch's OpenMP was not found";
     return info;
 }
 
@@ -39,6 +49,7 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled CPU kernels; called by rlaif_kernels.native alone, which checks what it passes.";
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
+    module.def("members", &members, py::call_guard<py::gil_scoped_release>());
     rlaif::register_gae(module);
     rlaif::decode::register_decode(module);
     rlaif::logprobs::register_logprobs(module);

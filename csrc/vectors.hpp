@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t lanes = RLAIF_LANES;
 using Vector = float __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-using Integers = int __attribute__((vector_size(lanes * 4)));
+using Integers = int __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
@@ -36,8 +36,8 @@ inline float sum(Vector value) {
 inline Vector exponential(Vector x) {
     const Integers nothing = x < -87.0f;
     x = nothing ? all(-87.0f) : x;
-    const Vector shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    const Vector whole = (x * 1.44269504f + shift) - shift;
+    const Vector shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the last bits of the sum
+    const Vector shifted = x * 1.44269504f + shift, whole = shifted - shift;
     const Vector rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
     Vector power = rest * 1.9875691500e-4f + 1.3981999507e-3f;
     power = power * rest + 8.3334519073e-3f;
@@ -45,7 +45,7 @@ inline Vector exponential(Vector x) {
     power = power * rest + 1.6666665459e-1f;
     power = power * rest + 5.0000001201e-1f;
     power = power * rest * rest + rest + 1.0f;
-    const Integers exponent = (__builtin_convertvector(whole, Integers) + 127) << 23;
+    const Integers exponent = (reinterpret_cast<const Integers&>(shifted) + 127) << 23;
     return nothing ? Vector{} : power * reinterpret_cast<const Vector&>(exponent);
 }
 

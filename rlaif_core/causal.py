@@ -86,52 +86,61 @@ class CausalModel:
         Gives the logits of the first new token [N,V] and what leads on from there. For inference mode; the weights
         must not change inside.
         """
-        its = None
-        if self.hindrance is None:
-            with contextlib.suppress(UnsuitedError):  # hooks may have come since
-                its = anatomy(self.module)
+        its = self._anatomy() if self.hindrance is None else None
         with contextlib.nullcontext() if its else packed(self.module):
             logits, cache = self(tokens, attend, keep=1, caching=True)
-            yield (
-                logits[copies, 0],
-                self._decoder(its, cache, attend, copies, room) if its else _Cached(self, cache, attend, copies),
-            )
+            yield logits[copies, 0], self._continuation(its, cache, attend, copies, room)
 
-    @cached_property
+    @property
     def hindrance(self) -> str | None:
         """Why generation goes through transformers, as it can for any architecture; None if it goes through C++.
 
-        Tried out on an example, which is the same in every run: resumed ones shall take the same way.
+        It depends on what the module is now, hooks included, and on an example, which is the same in every run:
+        resumed ones shall take the same way.
         """
-        kind = type(self.module)
-        if not self._native:
-            return "kernels = 'torch'"
-        if kind.__name__ not in FAMILY or not kind.__module__.startswith("transformers.models."):
-            return f"{kind.__name__} is not of the Llama family"
         try:
-            return self._disagreement(anatomy(self.module))
+            self._anatomy()
+            return self._disagreement
         except UnsuitedError as error:
             return str(error)
 
-    def _disagreement(self, its: Anatomy) -> str | None:
+    def _anatomy(self) -> Anatomy:
+        kind = type(self.module)
+        if not self._native:
+            raise UnsuitedError("kernels = 'torch'")
+        if kind.__name__ not in FAMILY or not kind.__module__.startswith("transformers.models."):
+            raise UnsuitedError(f"{kind.__name__} is not of the Llama family")
+        return anatomy(self.module)
+
+    @cached_property
+    def _disagreement(self) -> str | None:
+        """What a short example shows; tried once."""
+        its = self._anatomy()
         rows = its.head.weight.shape[0]
         tokens = (torch.arange(1, 13) * 7919 % rows).view(2, 6)
         attend = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
         copies = torch.tensor([1, 0, 1])
         with torch.inference_mode():
             _, cache = self(tokens, attend, keep=1, caching=True)
-            if {type(layer).__name__ for layer in getattr(cache, "layers", [])} != {"DynamicLayer"}:
-                return "its layers do not look back at everything"  # which shows only far behind the beginning
-            ours, theirs = self._decoder(its, cache, attend, copies, 2), _Cached(self, cache, attend, copies)
+            ours = self._continuation(its, cache, attend, copies, 2)
+            theirs = _Cached(self, cache, attend, copies)
+            if not isinstance(ours, LlamaDecoder):
+                return "its cache is not that of full attention"
             for token in tokens[:, :2].T[:, copies]:
                 one, other = ours(token), theirs(token)
                 if not bool((one - other).abs().max() <= CLOSE * other.abs().max()):  # as where one of them is NaN
                     return "the native decoder does not agree with it"
         return None
 
-    def _decoder(self, its: Anatomy, cache: Any, attend: Tensor, copies: Tensor, room: int) -> LlamaDecoder:
-        keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
-        return LlamaDecoder(its, keys, values, attend.sum(1), copies, room=attend.shape[1] + room)
+    def _continuation(self, its: Anatomy | None, cache: Any, attend: Tensor, copies: Tensor, room: int) -> Continuation:
+        layers = getattr(cache, "layers", [])
+        flush = bool((attend[:, 1:] >= attend[:, :-1]).all())
+        # A window, say, would only show where a sequence is longer than it.
+        if its is not None and flush and {type(layer).__name__ for layer in layers} == {"DynamicLayer"}:
+            keys, values = [layer.keys for layer in layers], [layer.values for layer in layers]
+            with contextlib.suppress(UnsuitedError):
+                return LlamaDecoder(its, keys, values, attend.sum(1), copies, room=attend.shape[1] + room)
+        return _Cached(self, cache, attend, copies)
 
 
 class _Cached:

@@ -64,12 +64,23 @@ def anatomy(module: Any) -> Anatomy:
     norms = [trunk.norm, *(norm for block in blocks for norm in _norms(block))]
     _insist(all(hasattr(norm, "variance_epsilon") for norm in norms), "its norms are not RMSNorm")
     epsilons = {float(norm.variance_epsilon) for norm in norms}
-    shapes = {(int(block.self_attn.head_dim), float(block.self_attn.scaling)) for block in blocks}
-    _insist(len(epsilons) == len(shapes) == 1, "its layers differ from each other")
+    kinds = {(int(block.self_attn.head_dim), float(block.self_attn.scaling)) for block in blocks}
+    sizes = {tuple(tuple(layer.weight.shape) for layer in _linear(block)) for block in blocks}
+    _insist(len(epsilons) == len(kinds) == len(sizes) == 1, "its layers differ from each other")
+    biases = all(layer.bias is None or layer.bias.shape == layer.weight.shape[:1] for layer in linear)
+    _insist(biases and trunk.embed_tokens.weight.shape == module.lm_head.weight.shape, "its layers have other sizes")
+    _insist(all("weight" in part._parameters for part in (*linear, *norms)), "its weights are computed")  # noqa: SLF001
     refused = native.refuses(list(module.parameters())) or _unlike(module.parameters())
     _insist(refused is None, f"its parameters: {refused}")
-    _insist(not any(map(_watched, module.modules())), "hooks want to see its layers at work")
-    (width, scaling), epsilon = shapes.pop(), epsilons.pop()
+    _insist(not module.training, "it is in training mode")
+    _insist(not torch.is_autocast_enabled("cpu"), "autocast is on")
+    _insist(
+        not _watched_everywhere() and not any(map(_watched, module.modules())), "hooks want to see its layers at work"
+    )
+    _insist(
+        not any("forward" in vars(part) for part in module.modules()), "some of its layers have a forward of their own"
+    )
+    (width, scaling), epsilon = kinds.pop(), epsilons.pop()
     return Anatomy(trunk.embed_tokens, trunk.rotary_emb, blocks, trunk.norm, module.lm_head, width, epsilon, scaling)
 
 
@@ -131,9 +142,10 @@ class LlamaDecoder:
             )
         self._native.set_head(last=_gain(its.last, self._hidden), head=_parts(its.head, into=self._hidden))
         sequences = list(zip(copies.tolist(), self._lengths.tolist(), strict=True))
+        steps = keys[0].shape[2]
+        _insist(len(keys) == len(its.blocks) and int(lengths.max()) <= steps, "its cache is not all that it has read")
         for layer, caches in enumerate(zip(keys, values, strict=True)):
-            known = [_rows("a cache", cache, lengths.numel(), groups, cache.shape[2], its.width) for cache in caches]
-            steps = known[0].shape[2]
+            known = [_rows("a cache", cache, lengths.numel(), groups, steps, its.width) for cache in caches]
             for row, (copy, length) in enumerate(sequences):
                 key, value = (cache[copy, :, steps - length :].data_ptr() for cache in known)
                 self._native.remember(layer=layer, row=row, keys=key, values=value, stride=steps, count=length)
@@ -185,14 +197,21 @@ def _unlike(parameters: Iterator[Tensor]) -> str | None:
 
 
 def _watched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001  torch has no public question
+    """Whether a stranger's hooks are on it; those of transformers are there for outputs that nobody asks for here."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]  # noqa: SLF001
+    return any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
+
+
+def _watched_everywhere() -> bool:
+    every = nn.modules.module
+    return bool(every._global_forward_hooks or every._global_forward_pre_hooks)  # noqa: SLF001
 
 
 def _rows(what: str, given: Tensor, *shape: int) -> Tensor:
     """`given` as it may be handed over by its address."""
     if given.shape != shape or given.dtype != torch.float32 or not given.is_cpu:
         raise UnsuitedError(f"{what} should be float32 {list(shape)} on the CPU, not {given.dtype} {list(given.shape)}")
-    return given.contiguous()
+    return given.resolve_neg().contiguous()
 
 
 def _gain(norm: Any, size: int) -> int:

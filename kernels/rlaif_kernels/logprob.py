@@ -10,20 +10,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from rlaif_kernels import native, reference
 from rlaif_kernels.native import address
 
 __all__ = ["token_logprobs", "unfit"]
 
+TINY = 1e-30  # what is smaller, or larger than its inverse, float32 might not hold
 
-def unfit(logits: Tensor, temperature: float | Tensor) -> str | None:
-    """Why these cannot be computed here; None if they can."""
+
+def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
+    """Why these logits with this temperature, scale and softcap cannot be computed here; None if they can."""
+    if torch.compiler.is_compiling() or not logits.is_cpu:
+        return "runs on the CPU alone, and not for torch.compile"  # asked first, for the rest waits for a device
     if logits.dtype != torch.float32:
         return f"needs float32 logits and got {logits.dtype}"
-    if isinstance(temperature, Tensor) and temperature.requires_grad:
-        return "has no gradient with respect to the temperature"
+    for name, number in numbers.items():
+        if isinstance(number, Tensor) and (name != "temperature" or number.requires_grad):
+            return f"has no gradient with respect to the {name}"
+        ends = (number,) if not isinstance(number, Tensor) else number.aminmax() if number.numel() else ()
+        if not all(end is None or TINY <= abs(float(end)) <= 1 / TINY for end in ends):
+            return f"takes a {name} between {TINY} and {1 / TINY}"
+    if _transformed() or unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
+        return "is not for torch.func and forward-mode differentiation"
     return None
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func, such as vmap, is at work."""
+    return bool(torch._C._are_functorch_transforms_active())  # noqa: SLF001  torch.autograd.Function asks so, too
 
 
 def token_logprobs(
@@ -44,7 +60,7 @@ def token_logprobs(
         raise IndexError(f"token_logprobs: target {int(targets[astray][0])} is not in a vocabulary of {vocabulary}")
     each, common = None, temperature
     if isinstance(temperature, Tensor):
-        each, common = temperature.float().expand(targets.shape).reshape(-1), 1.0
+        each, common = temperature.float().resolve_neg().expand(targets.shape).reshape(-1).contiguous(), 1.0
     options = {
         "temperature": common,
         "scale": scale,
@@ -52,7 +68,7 @@ def token_logprobs(
         "ignored": ignore_index,
         "variant": variant,
     }
-    rows = logits.reshape(-1, vocabulary)
+    rows = logits.reshape(targets.numel(), vocabulary)
     said = _Logprobs.apply(rows, targets.reshape(-1), each, options, entropy)  # type: ignore[no-untyped-call]
     logp: Tensor = said[0].view(targets.shape)
     return (logp, said[1].view(targets.shape)) if entropy else logp
@@ -90,11 +106,11 @@ class _Logprobs(torch.autograd.Function):
         logits, targets, temperatures, spread, largest, logsums = ctx.saved_tensors
         if of_logp is None and of_spread is None:
             return (None,) * 5
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
+        if torch.is_grad_enabled() or _transformed():  # it is to be differentiated in its turn, or many at once
             return _by_definition(ctx, of_logp, of_spread), None, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         logits, targets = _rows(logits), targets.contiguous()
-        of_logp, of_spread = (None if one is None else one.contiguous() for one in (of_logp, of_spread))
+        of_logp, of_spread = (one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_spread))
         native.binary.logprobs_backward(
             **_given(logits, targets, temperatures, ctx.options),
             entropies=address(spread),

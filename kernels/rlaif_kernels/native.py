@@ -25,7 +25,7 @@ __all__ = ["address", "binary", "build_info", "gae", "missing", "refuses"]
 
 
 def build_info() -> dict[str, str]:
-    """Compiler, C++ standard, pybind11 version and target of the binary, and the vector instructions it uses here."""
+    """How the binary was built, and which vector instructions and whose threads it uses here."""
     return binary.build_info()
 
 

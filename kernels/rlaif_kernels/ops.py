@@ -78,8 +78,8 @@ def token_logprobs(
     if softcap is not None and not softcap > 0:
         raise ValueError(f"token_logprobs: softcap must be above 0 or None, got {softcap}")
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
-    run = choose("token_logprobs", impl, tensors, {"native": logprob.unfit(logits, temperature)})
     options: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    run = choose("token_logprobs", impl, tensors, {"native": logprob.unfit(logits, **options)})
     result: Tensor | tuple[Tensor, Tensor] = run(logits, targets, **options, ignore_index=ignore_index, entropy=entropy)
     return result
 

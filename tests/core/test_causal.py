@@ -146,9 +146,31 @@ def test_what_only_looks_like_llama_is_left_to_transformers() -> None:
     namesake = built("llama")
     namesake.module.__class__ = type("LlamaForCausalLM", (type(namesake.module),), {"__module__": "remote_code"})
     assert namesake.hindrance == "LlamaForCausalLM is not of the Llama family"
+    windowed = built("mistral", sliding_window=50)  # longer than any example
+    assert windowed.hindrance == "its cache is not that of full attention"
+    torch.testing.assert_close(drawn(windowed), drawn(CausalModel(windowed.module, native=False)), rtol=0, atol=2e-5)
     broken = built("llama")
     torch.nn.init.constant_(broken.module.lm_head.weight, torch.nan)
     assert broken.hindrance == "the native decoder does not agree with it"
+
+
+@pytest.mark.native
+def test_what_changes_after_the_example_is_noticed() -> None:
+    model = built("llama")
+    assert model.hindrance is None
+    model.module.train()
+    assert model.hindrance == "it is in training mode"
+    model.module.eval()
+    model.module.model.layers[0].mlp.forward = torch.tanh
+    assert model.hindrance == "some of its layers have a forward of their own"
+    torch.testing.assert_close(drawn(model), drawn(CausalModel(model.module, native=False)), rtol=0, atol=2e-5)
+    del model.module.model.layers[0].mlp.forward
+    assert model.hindrance is None
+    tokens, _ = left_padded(ROWS, 39, model.device)
+    attend = torch.ones_like(tokens, dtype=torch.bool)
+    attend[0, -2:] = False  # flush left: what the decoder is not for
+    with torch.inference_mode(), model.continued(tokens, attend, torch.tensor([0]), 4) as (_, continuation):
+        assert not isinstance(continuation, LlamaDecoder)
 
 
 def test_without_the_binary_transformers_generates(monkeypatch: pytest.MonkeyPatch) -> None:

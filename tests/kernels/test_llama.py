@@ -207,6 +207,27 @@ def doubled(module: Any) -> None:
     module.model.layers[0].self_attn.q_proj.__class__ = Doubled
 
 
+def narrower(module: Any) -> None:
+    block = module.model.layers[1].mlp
+    block.gate_proj, block.up_proj, block.down_proj = nn.Linear(32, 16), nn.Linear(32, 16), nn.Linear(16, 32)
+
+
+def patched(module: Any) -> None:
+    module.model.layers[0].mlp.forward = lambda x: x
+
+
+def short(module: Any) -> None:
+    module.model.embed_tokens = nn.Embedding(70, 32)
+
+
+def parametrised(module: Any) -> None:
+    nn.utils.parametrize.register_parametrization(module.model.norm, "weight", nn.Identity())
+
+
+def small_bias(module: Any) -> None:
+    module.lm_head.bias = nn.Parameter(torch.zeros(1))
+
+
 UNSUITED: dict[str, tuple[Callable[[], Any], str]] = {
     "gpt2": (lambda: checkpoints.model("gpt2", vocabulary=40), "no trunk `model`"),
     "phi": (lambda: checkpoints.model("phi", vocabulary=40), "its trunk has other parts"),
@@ -221,6 +242,12 @@ UNSUITED: dict[str, tuple[Callable[[], Any], str]] = {
     "norms that differ": (changed(other_norm), "differ from each other"),
     "another linear layer": (changed(doubled), "not plain linear"),
     "hooks": (changed(hooked), "hooks want to see"),
+    "in training": (changed(lambda module: module.train()), "training mode"),
+    "layers of two sizes": (changed(narrower), "differ from each other"),
+    "a forward of its own": (changed(patched), "a forward of their own"),
+    "fewer embeddings than outputs": (changed(short), "other sizes"),
+    "a bias for all": (changed(small_bias), "other sizes"),
+    "a gain that is computed": (changed(parametrised), "hooks|computed|other parts"),
 }
 
 
@@ -229,6 +256,46 @@ def test_what_it_cannot_stand_in_for_is_refused(case: str) -> None:
     module, reason = UNSUITED[case]
     with pytest.raises(UnsuitedError, match=reason):
         anatomy(module())
+
+
+def test_what_is_on_everywhere_counts_too() -> None:
+    module = built("grouped queries")
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(UnsuitedError, match="autocast is on"):
+        anatomy(module)
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    with pytest.raises(UnsuitedError, match="hooks want to see"):
+        anatomy(module)
+    handle.remove()
+    module(torch.tensor([[1, 2]]), output_hidden_states=True)  # leaves hooks that nobody looks through later
+    assert anatomy(module)
+
+
+@pytest.mark.parametrize(
+    ("layers", "cut", "lengths"),
+    [(1, 0, [3]), (2, 1, [3]), (2, 0, [4])],
+    ids=["too few layers", "shorter values", "longer than the cache"],
+)
+def test_a_cache_that_does_not_fit_is_refused(layers: int, cut: int, lengths: list[int]) -> None:
+    keys = [torch.zeros(1, 2, 3, 8)] * layers
+    values = [each[:, :, cut:] for each in keys]
+    with pytest.raises(UnsuitedError, match=r"not all that it has read|a cache should be"):
+        LlamaDecoder(anatomy(built("grouped queries")), keys, values, torch.tensor(lengths), torch.tensor([0]), room=8)
+
+
+def test_large_gates_do_not_overflow() -> None:
+    module, tokens = built("grouped queries"), torch.randint(75, (3, 1))
+    with torch.no_grad():
+        module.model.layers[0].mlp.gate_proj.weight *= 600
+    said, wanted = grown(begun(module, ROWS, [1]), tokens)[:, 0].double(), exact(module, ROWS[1], tokens[:, 0])
+    assert float((said - wanted).abs().max() / wanted.abs().max()) < 1e-4
+
+
+def test_a_cache_takes_the_memory_that_its_tokens_need() -> None:
+    psutil = pytest.importorskip("psutil")
+    module, before = built("grouped queries"), psutil.Process().memory_info().rss
+    decoder = begun(module, ROWS, [0] * 512, room=8192)  # 2 GiB if all of it were used
+    grown(decoder, torch.ones(3, 512, dtype=torch.long))
+    assert psutil.Process().memory_info().rss - before < 400 * 2**20
 
 
 def test_without_the_binary_nothing_suits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,10 +31,12 @@ def problem(rows: int, vocabulary: int) -> tuple[Tensor, Tensor]:
     return torch.randn(rows, vocabulary) * 5, targets
 
 
-def both_ways(run: Any, logits: Tensor, targets: Tensor, **options: Any) -> list[Tensor]:
-    """Log-probs, entropies and the gradient of a sum of both, each weighed by its place."""
+def both_ways(
+    run: Any, logits: Tensor, targets: Tensor, layout: Callable[[Tensor], Tensor] = lambda x: x, **options: Any
+) -> list[Tensor]:
+    """Log-probs, entropies and the gradient of a sum of both, each weighed by its place. `layout` makes the logits."""
     x = logits.detach().clone().requires_grad_()
-    logp, entropy = run(x, targets, entropy=True, **options)
+    logp, entropy = run(layout(x), targets, entropy=True, **options)
     weights = torch.linspace(-1, 2, logp.numel(), dtype=logp.dtype).view(logp.shape)
     ((logp * weights).sum() + (entropy * weights.flip(0)).sum()).backward()
     return [logp.detach(), entropy.detach(), x.grad]
@@ -74,23 +77,100 @@ def test_only_one_of_the_two_may_be_descended() -> None:
         torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_a_temperature_a_token_and_any_layout() -> None:
-    whole = torch.randn(3, 6, 40)
-    layouts = {
-        "all but the last": whole[:, :-1],
-        "every other": whole[:, ::2],
-        "part of a wider row": torch.randn(3, 6, 90)[..., 20:60],
-        "transposed": torch.randn(40, 3, 6).permute(1, 2, 0),
-        "the same for all": torch.randn(40).expand(3, 6, 40),
-    }
-    for logits in layouts.values():
-        shape = logits.shape[:-1]
-        targets = torch.randint(40, shape)
-        temperature = torch.rand(shape[1]).double() + 0.5
-        said = both_ways(logprob.token_logprobs, logits, targets, temperature=temperature)
-        exact = both_ways(reference.token_logprobs, logits.double(), targets, temperature=temperature)
-        for one, other in zip(said, exact, strict=True):
-            torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+LAYOUTS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
+    "all but the last": ((3, 7, 40), lambda x: x[:, :-1]),
+    "every other": ((3, 12, 40), lambda x: x[:, ::2]),
+    "part of a wider row": ((3, 6, 90), lambda x: x[..., 20:60]),
+    "every other logit": ((3, 6, 80), lambda x: x[..., ::2]),
+    "transposed": ((40, 3, 6), lambda x: x.permute(1, 2, 0)),
+    "the same for all": ((40,), lambda x: x.expand(3, 6, 40)),
+    "overlapping": ((60,), lambda x: x.as_strided((3, 6, 40), (6, 1, 1))),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_any_layout_of_logits(case: str) -> None:
+    shape, layout = LAYOUTS[case]
+    logits, targets = torch.randn(shape) * 3, torch.randint(40, (6, 3)).T  # whose rows are not next to each other
+    said = both_ways(logprob.token_logprobs, logits, targets, layout)
+    exact = both_ways(reference.token_logprobs, logits.double(), targets, layout)
+    for one, other in zip(said, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+    flat = both_ways(logprob.token_logprobs, torch.randn(9, 40), torch.randint(40, (18,))[::2])
+    assert all(one.isfinite().all() for one in flat)
+
+
+TEMPERATURES: dict[str, Callable[[], Tensor]] = {
+    "one": lambda: torch.tensor(2.0),
+    "one for all": lambda: torch.tensor([2.0]).expand(6),
+    "every other": lambda: torch.linspace(0.5, 3, 12)[::2],
+    "float64": lambda: torch.linspace(0.5, 3, 6).double(),
+    "negative view": lambda: torch._neg_view(-torch.linspace(0.5, 3, 6)),
+}
+
+
+@pytest.mark.parametrize("case", TEMPERATURES)
+@pytest.mark.parametrize("shape", [(6,), (4, 6)], ids=str)
+def test_a_temperature_a_token(shape: tuple[int, ...], case: str) -> None:
+    logits, targets, temperature = torch.randn(*shape, 40) * 3, torch.randint(40, shape), TEMPERATURES[case]()
+    said = both_ways(logprob.token_logprobs, logits, targets, temperature=temperature)
+    exact = both_ways(reference.token_logprobs, logits.double(), targets, temperature=temperature.double())
+    for one, other in zip(said, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_that_come_back_in_any_layout() -> None:
+    x, targets = torch.randn(6, 40, requires_grad=True), torch.randint(40, (6,))
+    weights = torch.randn(6)
+    for given in (torch._neg_view(weights), torch.randn(12)[::2], torch.tensor(2.0).expand(6)):
+        ours, torchs = (
+            torch.autograd.grad(rk.token_logprobs(x, targets, impl=impl), x, given)[0] for impl in ("native", "torch")
+        )
+        torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.parametrize("cap", [1e-3, 30.0, 1e4, 1e8])
+def test_a_cap_of_any_size_costs_no_accuracy(cap: float) -> None:
+    logits, targets = problem(20, 500)
+    exact = both_ways(reference.token_logprobs, logits.double(), targets, softcap=cap)
+    ours, torchs = (
+        both_ways(run, logits, targets, softcap=cap) for run in (logprob.token_logprobs, reference.token_logprobs)
+    )
+    for mine, other, wanted in zip(ours, torchs, exact, strict=True):
+        worst = [float((one.double() - wanted).abs().max()) for one in (mine, other)]
+        assert worst[0] <= 4 * worst[1] + 2e-6
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_many_small_terms_are_not_lost(variant: str) -> None:
+    logits = torch.full((2, 200_000), -0.35)
+    logits[:, 7] = 0
+    exact = reference.token_logprobs(logits.double(), torch.tensor([7, 8]), entropy=True)
+    for one, other in zip(
+        logprob.token_logprobs(logits, torch.tensor([7, 8]), entropy=True, variant=variant), exact, strict=True
+    ):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-5)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop", "ignore:`torch.jit.script` is deprecated")
+def test_transforms_of_torch_go_by_the_definition() -> None:
+    logits, targets = torch.randn(4, 9), torch.tensor([1, 0, 8, 3])
+
+    def run(x: Tensor) -> Tensor:
+        return rk.token_logprobs(x, targets).exp().sum()
+
+    def exact(x: Tensor) -> Tensor:
+        return reference.token_logprobs(x, targets).exp().sum()
+
+    for transform in (torch.func.grad, torch.func.jacrev, torch.func.hessian):
+        torch.testing.assert_close(transform(run)(logits), transform(exact)(logits))
+    tangents = torch.func.jvp(run, (logits,), (logits,)), torch.func.jvp(exact, (logits,), (logits,))
+    torch.testing.assert_close(*tangents)
+    x = logits.clone().requires_grad_()
+    ways = torch.eye(4)
+    several = torch.autograd.grad(rk.token_logprobs(x, targets), x, ways, is_grads_batched=True)[0]
+    for row, gradient in zip(ways, several, strict=True):
+        torch.testing.assert_close(torch.autograd.grad(rk.token_logprobs(x, targets), x, row)[0], gradient)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -156,6 +236,15 @@ def test_what_cannot_be_computed_here_is_left_to_torch_or_refused() -> None:
     assert warm.grad is not None
     with pytest.raises(rk.ImplementationError, match="has no gradient with respect to the temperature"):
         rk.token_logprobs(logits, targets, temperature=warm, impl="native")
+    scale = torch.tensor(1.3, requires_grad=True)
+    rk.token_logprobs(logits, targets, scale=scale).sum().backward()
+    assert scale.grad is not None
+    for tiny in ({"softcap": 1e-46}, {"temperature": 1e-39}, {"temperature": torch.full((4,), 1e-39)}):
+        rk.token_logprobs(logits * 0, targets, **tiny)  # for torch to judge
+        with pytest.raises(rk.ImplementationError, match=f"takes a {next(iter(tiny))} between"):
+            rk.token_logprobs(logits * 0, targets, **tiny, impl="native")
+    nothing = rk.token_logprobs(torch.zeros(2, 0), torch.tensor([-100, -100]), impl="native")
+    assert nothing.tolist() == [0, 0]
     for dtype in (torch.bfloat16, torch.float64):
         assert rk.token_logprobs(logits.to(dtype), targets).dtype == (
             torch.float64 if dtype.itemsize == 8 else torch.float32

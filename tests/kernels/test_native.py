@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -105,7 +106,10 @@ def test_plain_tensors_and_what_was_left_out_are_accepted() -> None:
 
 def test_the_binary_says_how_it_was_built() -> None:
     info = native.build_info()
-    assert set(info) == {"compiler", "standard", "build", "pybind11", "target", "instructions"}
+    assert set(info) == {"compiler", "standard", "build", "pybind11", "target", "instructions", "threads"}
     assert info["instructions"] == native.binary.variants()[0]
     assert info["build"] == "Release"
+    if sys.platform == "linux":  # where torch brings along an OpenMP that answers to GCC's names
+        assert info["threads"] == "torch's"
+        assert native.binary.members(2) == 2
     assert all(info.values())
