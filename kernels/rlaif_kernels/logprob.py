@@ -42,6 +42,11 @@ def _transformed() -> bool:
     return bool(torch._C._are_functorch_transforms_active())  # noqa: SLF001  torch.autograd.Function asks so, too
 
 
+def _batched(tensor: Tensor | None) -> bool:
+    """Whether it stands for many, as in `torch.autograd.grad(is_grads_batched=True)`."""
+    return tensor is not None and bool(torch._C._functorch.is_legacy_batchedtensor(tensor))  # noqa: SLF001
+
+
 def token_logprobs(
     logits: Tensor,
     targets: Tensor,
@@ -106,7 +111,8 @@ class _Logprobs(torch.autograd.Function):
         logits, targets, temperatures, spread, largest, logsums = ctx.saved_tensors
         if of_logp is None and of_spread is None:
             return (None,) * 5
-        if torch.is_grad_enabled() or _transformed():  # it is to be differentiated in its turn, or many at once
+        # To be differentiated in its turn, or many gradients at once.
+        if torch.is_grad_enabled() or _transformed() or any(map(_batched, (of_logp, of_spread))):
             return _by_definition(ctx, of_logp, of_spread), None, None, None, None
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         logits, targets = _rows(logits), targets.contiguous()
@@ -126,17 +132,18 @@ class _Logprobs(torch.autograd.Function):
 def _by_definition(ctx: Any, *slopes: Tensor | None) -> Tensor:
     """The gradient with respect to the logits, as something that can be differentiated."""
     logits, targets, temperatures, *_ = ctx.saved_tensors
-    said = reference.token_logprobs(
-        logits,
-        targets,
-        temperature=ctx.options["temperature"] if temperatures is None else temperatures,
-        softcap=ctx.options["cap"] or None,
-        scale=ctx.options["scale"],
-        ignore_index=ctx.options["ignored"],
-        entropy=True,
-    )
+    with torch.enable_grad():
+        said = reference.token_logprobs(
+            logits,
+            targets,
+            temperature=ctx.options["temperature"] if temperatures is None else temperatures,
+            softcap=ctx.options["cap"] or None,
+            scale=ctx.options["scale"],
+            ignore_index=ctx.options["ignored"],
+            entropy=True,
+        )
     outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)
-    gradient: Tensor = torch.autograd.grad(outputs, logits, weights, create_graph=True)[0]
+    gradient: Tensor = torch.autograd.grad(outputs, logits, weights, create_graph=torch.is_grad_enabled())[0]
     return gradient
 
 
