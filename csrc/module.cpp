@@ -39,7 +39,7 @@ py::dict build_info() {
     info["pybind11"] = "pybind11 " RLAIF_TEXT(PYBIND11_VERSION_MAJOR) "." RLAIF_TEXT(PYBIND11_VERSION_MINOR);
     info["target"] = RLAIF_TARGET;
     info["instructions"] = rlaif::variants().front();
-    info["threads"] = members(2) == 2 ? "torch's" : "one alone, for torch's OpenMP was not found";
+    info["threads"] = members(2) == 2 ? "torch's threads" : "one thread, for torch's OpenMP was not found";
     return info;
 }
 
