@@ -39,14 +39,14 @@ py::dict build_info() {
     info["pybind11"] = "pybind11 " RLAIF_TEXT(PYBIND11_VERSION_MAJOR) "." RLAIF_TEXT(PYBIND11_VERSION_MINOR);
     info["target"] = RLAIF_TARGET;
     info["instructions"] = rlaif::variants().front();
-    info["threads"] = members(2) == 2 ? "torch's threads" : "one thread, for torch's OpenMP was not found";
+    info["threads"] = rlaif::Team(2).size() == 2 ? "torch's threads" : "one thread, for torch's OpenMP was not found";
     return info;
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "Compiled CPU kernels; called by rlaif_kernels.native alone, which checks what it passes.";
+    module.doc() = "Compiled CPU kernels; the modules of rlaif_kernels that call them check what they pass.";
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());

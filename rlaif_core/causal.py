@@ -86,7 +86,9 @@ class CausalModel:
         Gives the logits of the first new token [N,V] and what leads on from there. For inference mode; the weights
         must not change inside.
         """
-        its = self._anatomy() if self.hindrance is None else None
+        its = None
+        with contextlib.suppress(UnsuitedError):
+            its = self._suited()
         with contextlib.nullcontext() if its else packed(self.module):
             logits, cache = self(tokens, attend, keep=1, caching=True)
             yield logits[copies, 0], self._continuation(its, cache, attend, copies, room)
@@ -99,23 +101,27 @@ class CausalModel:
         resumed ones shall take the same way.
         """
         try:
-            self._anatomy()
-            return self._disagreement
+            self._suited()
         except UnsuitedError as error:
             return str(error)
+        return None
 
-    def _anatomy(self) -> Anatomy:
+    def _suited(self) -> Anatomy:
+        """The parts to generate from in C++; raises `UnsuitedError`."""
         kind = type(self.module)
         if not self._native:
             raise UnsuitedError("kernels = 'torch'")
         if kind.__name__ not in FAMILY or not kind.__module__.startswith("transformers.models."):
             raise UnsuitedError(f"{kind.__name__} is not of the Llama family")
-        return anatomy(self.module)
+        its = anatomy(self.module)
+        if self._disagreement is not None:
+            raise UnsuitedError(self._disagreement)
+        return its
 
     @cached_property
     def _disagreement(self) -> str | None:
         """What a short example shows; tried once."""
-        its = self._anatomy()
+        its = anatomy(self.module)
         rows = its.head.weight.shape[0]
         tokens = (torch.arange(1, 13) * 7919 % rows).view(2, 6)
         attend = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])

@@ -1,4 +1,4 @@
-"""`reference.token_logprobs` in C++, with its gradient: each row is visited once on the way there and once back.
+"""`reference.token_logprobs` in C++, with its gradient: all of a row is done while it is in the processor's cache.
 
 Nothing of the logits' size is made but their gradient. A row's numbers depend neither on the other rows nor on the
 number of threads, which are torch's own.
@@ -38,13 +38,15 @@ def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
 
 
 def _transformed() -> bool:
-    """Whether a transform of torch.func, such as vmap, is at work."""
-    return bool(torch._C._are_functorch_transforms_active())  # noqa: SLF001  torch.autograd.Function asks so, too
+    """Whether a transform of torch.func, such as vmap, is at work; yes where torch does not tell."""
+    told = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001  there is no public question
+    return told is None or bool(told())
 
 
 def _batched(tensor: Tensor | None) -> bool:
-    """Whether it stands for many, as in `torch.autograd.grad(is_grads_batched=True)`."""
-    return tensor is not None and bool(torch._C._functorch.is_legacy_batchedtensor(tensor))  # noqa: SLF001
+    """Whether it stands for many, as with `is_grads_batched=True`; yes where torch does not tell."""
+    told = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)  # noqa: SLF001  there is no public question
+    return tensor is not None and (told is None or bool(told(tensor)))
 
 
 def token_logprobs(
