@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rlaif_core.errors import all_of
+from rlaif_core.memory import reused
 from rlaif_core.record import Record
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def train(this: Run, progress: bool) -> None:
     record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
     error: BaseException | None = None
     try:
-        with _stop_on_signal(this):
+        with reused(), _stop_on_signal(this):
             this.plugins.tell("rlaif_run_started", run=this)
             while this.step < table.steps:
                 _step(this, record)

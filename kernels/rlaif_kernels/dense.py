@@ -1,9 +1,10 @@
 """Linear layers on processors where torch's usual matrix product is slow.
 
 On AMD processors with AVX-512, MKL takes a path of about 100 GFLOP/s a core in float32; oneDNN, which every x86 build
-of torch brings along, reaches 220 on Zen 5. On Zen 4, whose units are half as wide, it is as fast as MKL with many
-rows, and faster with the few of a decode step (`packed`). Which path is taken is decided by facts about the machine and
-the tensors, never by timing, so that a resumed run computes the same bits as one that never stopped.
+of torch brings along, reaches 220 on Zen 5. On Zen 4, whose units are half as wide, it is a little faster than MKL with
+many rows, and much faster with the few of a decode step (`packed`), but not with the gradients. Which path is taken is
+decided by facts about the machine and the tensors, never by timing, so that a resumed run computes the same bits as one
+that never stopped.
 """
 
 from __future__ import annotations
@@ -85,8 +86,18 @@ def hindrance() -> str | None:
 
 def _processor() -> str:
     """The processor's name, as in "AMD EPYC"; "" where torch does not tell."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name", ""))
+    return str(_capabilities().get("cpu_name", ""))
+
+
+def _capabilities() -> dict[str, Any]:
+    said: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return said
+
+
+@cache
+def _wide() -> bool:
+    """Whether the processor's units are as wide as AVX-512's registers: Zen 5 has both that and AVX-VNNI."""
+    return bool(_capabilities().get("avx_vnni"))
 
 
 def _agrees() -> bool:
@@ -167,14 +178,21 @@ class _Linear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, inputs = slope.reshape(-1, slope.shape[-1]), x.reshape(-1, x.shape[-1])
         return (
-            _linear(slope, weight.t()) if wants_x else None,
+            _inner(slope, weight) if wants_x else None,
             _outer(rows, inputs) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )
 
 
+def _inner(slope: Tensor, weight: Tensor) -> Tensor:
+    """slope [..., O], weight [O,I] -> slope @ weight [..., I]."""
+    return _linear(slope, weight.t()) if _wide() else slope @ weight
+
+
 def _outer(rows: Tensor, inputs: Tensor) -> Tensor:
     """rows [N,O], inputs [N,I] -> rows.T @ inputs [O,I]; oneDNN is a quarter faster if its result is the taller way."""
+    if not _wide():
+        return rows.t() @ inputs
     if rows.shape[1] > inputs.shape[1]:
         return _linear(inputs.t(), rows.t()).t()
     return _linear(rows.t(), inputs.t())
