@@ -234,6 +234,19 @@ def show(result: dict[str, Any], threads: int) -> Table:
     return table
 
 
+def verdict(result: dict[str, Any]) -> str:
+    """How we compare with the peer, in a sentence."""
+    wall, processor = (result["times as fast as the peer"][clock]["median"] for clock in ("wall", "processor"))
+    keeping = result["times as fast as the peer that keeps its memory"]["wall"]["median"]
+    memory = result[OURS]["peak_memory_bytes"] / result[PEER]["peak_memory_bytes"]
+    met = "met" if wall >= TARGET and memory <= 1 else "[bold]missed[/]"
+    return (
+        f"{wall:.2f} times as fast as the peer by the clock, {processor:.2f} by processor time, with {memory:.2f} of "
+        f"its memory: the target ({TARGET:g} times, no more memory) is {met}; {keeping:.2f} times as fast as the peer "
+        "that keeps its memory"
+    )
+
+
 def arguments() -> argparse.Namespace:
     real_data = Path(os.environ.get("RLAIF_REAL_DATA", HERE.parents[1] / "shared"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -259,15 +272,7 @@ def main() -> None:
         console.print(show(result, threads))
         console.print(*result["where the time goes"], sep="\n")
         if PEER in result:
-            ratio, kept = result["times as fast as the peer"], result["times as fast as the peer that keeps its memory"]
-            memory = result[OURS]["peak_memory_bytes"] / result[PEER]["peak_memory_bytes"]
-            held = ratio["wall"]["median"] >= TARGET and memory <= 1
-            console.print(
-                f"{ratio['wall']['median']:.2f} times as fast as the peer by the clock ({kept['wall']['median']:.2f} as "
-                f"one that keeps its memory), {ratio['processor']['median']:.2f} by processor time, with {memory:.2f} of "
-                "its memory: "
-                f"the target ({TARGET:g} times, no more memory) is {'met' if held else '[bold]missed[/]'}\n"
-            )
+            console.print(verdict(result), end="\n\n")
     if options.save:
         settings = {name: getattr(options, name) for name in ("rounds", "warmup", "steps")}
         figures = {"settings": settings, "threads": results, "notes": notes(results)}
