@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import random
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlaif_core import lockfile
 from rlaif_core.config import RunConfig, Use
-from rlaif_core.errors import CheckpointError, ConfigError, suggest
+from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.files import write_bytes, writing
+from rlaif_core.objects import accepted, described
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.options import parameters
-from rlaif_core.plugins import LOCAL, Listing, Plugins
+from rlaif_core.plugins import Listing, Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
     from rlaif_core.protocols import Optimiser
     from rlaif_core.run import Run
-
-LOCK = "plugins.lock.toml"
-OBJECTS = ("policy", "prompts", "actions", "rewards", "credit", "optimiser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +153,7 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     from rlaif_core.loop import Loop
     from rlaif_core.run import Run
 
-    if unknown := set(objects) - set(OBJECTS):
-        wrong = min(unknown)
-        raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, OBJECTS) or '.'} Objects: {', '.join(OBJECTS)}")
+    objects = accepted(objects)
     result, config = plan(given, plugins, objects), given.expanded()
     table = config.run
     random.seed(table.seed)
@@ -169,17 +165,19 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
         judge = {"judge": built[f"judge {chosen.options['judge']!r}"]} if _names_judge(chosen, built) else {}
         options = {key: value for key, value in chosen.options.items() if key not in judge}
         built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, judge)
-    policy, credit, optimiser = (objects.get(name) or built[name] for name in ("policy", "credit", "optimiser"))
+    policy, credit, optimiser = (
+        objects[name] if name in objects else built[name] for name in ("policy", "credit", "optimiser")
+    )
     if objects.keys() & {"credit", "optimiser"}:
         fits(config, (optimiser, type(optimiser).__name__), (credit, type(credit).__name__), plugins)
     optimiser.prepare(policy, table.steps)
-    actions = objects.get("actions")
     loop = Loop(
         policy=policy,
         prompts=prompts,
-        actions=[(f"action {type(action).__name__}", action) for action in actions]
-        if actions
+        actions=[(f"action {type(action).__name__}", action) for action in objects["actions"]]
+        if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
+        judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},
         sources=_sources(config, built, objects.get("rewards", {}), optimiser),
         credit=credit,
         optimiser=optimiser,
@@ -193,7 +191,8 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
         strict=table.strict,
     )
     # What is written down keeps its ${NAMES}: the values may be secret, and belong to this machine.
-    return Run(config=given, folder=Path(table.out), plugins=plugins, plan=result, loop=loop)
+    folder, named = Path(table.out), described(objects)
+    return Run(config=given, folder=folder, plugins=plugins, plan=result, loop=loop, objects=named)
 
 
 def _sources(
@@ -232,8 +231,6 @@ def _prompts(config: RunConfig, rows: Any) -> Prompts:
 
 def open_folder(this: Run) -> None:
     """Make the run folder and write down the config and who took part; an existing run is never overwritten."""
-    import tomli_w
-
     folder = this.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if (folder / "config.toml").exists():
@@ -244,7 +241,7 @@ def open_folder(this: Run) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, this.config)
-    write_bytes(folder / LOCK, tomli_w.dumps({"offers": _lock(this)}).encode())
+    lockfile.write(this)
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -252,43 +249,3 @@ def write_config(folder: Path, config: RunConfig) -> None:
     import tomli_w
 
     write_bytes(folder / "config.toml", tomli_w.dumps(config.tables()).encode())
-
-
-def _lock(this: Run) -> list[dict[str, str]]:
-    """Who took part, one entry a part."""
-    entries = []
-    for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
-        origin = chosen.listing.origin
-        entry = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
-        entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
-    return entries
-
-
-def _locked(folder: Path) -> list[dict[str, str]]:
-    try:
-        offers: list[dict[str, str]] = tomllib.loads((folder / LOCK).read_text(encoding="utf-8"))["offers"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder / LOCK} cannot be read ({error}); restore it, or start a new run") from error
-    return offers
-
-
-def verify_present(folder: Path, plugins: Plugins) -> None:
-    """Ask for the plugins that a run was started with, before its config is found to name what nobody offers."""
-    for entry in _locked(folder):
-        if "file" in entry and entry["file"] not in {origin.distribution for origin in plugins.origins.values()}:
-            raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {entry['file']}")
-        if "file" not in entry and entry["plugin"] not in plugins.origins:
-            why = plugins.blocked.get(entry["plugin"], "install it again")
-            raise CheckpointError(f"{entry['part']} was {entry['origin']}, which is not there now: {why}")
-
-
-def verify_lock(this: Run) -> None:
-    """Refuse to resume when a plugin that took part is gone or of another version."""
-    now = {entry["part"]: entry["origin"] for entry in _lock(this)}
-    for entry in _locked(this.folder):
-        if now.get(entry["part"]) != entry["origin"]:
-            again = f"restore {entry['file']}" if "file" in entry else "install that version again"
-            raise CheckpointError(
-                f"{entry['part']} was {entry['origin']} when the run started but is "
-                f"{now.get(entry['part'], 'missing')} now; {again}, or start a new run"
-            )

@@ -23,6 +23,7 @@ from rlaif_core.errors import CheckpointError
 from rlaif_core.protocols import State
 
 FORMAT = 1
+TENSORS, STATE = "tensors.safetensors", "state.json"
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -37,9 +38,9 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     with files.writing(final), _gone_if_torn(partial):
         partial.mkdir(parents=True)
-        files.write_bytes(partial / "tensors.safetensors", to_bytes(tensors))
-        files.write_bytes(partial / "state.json", json.dumps(tree).encode())
-        sums = {file.name: files.sha256(file) for file in sorted(partial.iterdir())}
+        files.write_bytes(partial / TENSORS, to_bytes(tensors))
+        files.write_bytes(partial / STATE, json.dumps(tree).encode())
+        sums = {name: files.sha256(partial / name) for name in (TENSORS, STATE)}
         manifest = {"format": FORMAT, "step": step, "sha256": sums}
         files.write_bytes(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
         files.replace_folder(partial, final)
@@ -71,7 +72,8 @@ def steps(folder: Path) -> list[int]:
     """Steps of which there is a complete checkpoint, ascending."""
     if not folder.is_dir():
         return []
-    return sorted(int(match[1]) for entry in folder.iterdir() if (match := _NAME.fullmatch(entry.name)))
+    named = [(_NAME.fullmatch(entry.name), entry) for entry in folder.iterdir()]
+    return sorted(int(match[1]) for match, entry in named if match and entry.is_dir())
 
 
 def load(folder: Path, step: int | None = None) -> tuple[int, State]:
@@ -110,12 +112,12 @@ def _read(place: Path) -> State:
         manifest = json.loads((place / "manifest.json").read_bytes())
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{place} has format {manifest['format']}, but this version reads format {FORMAT}")
-        for name, expected in manifest["sha256"].items():
-            if files.sha256(place / name) != expected:
+        for name in (TENSORS, STATE):
+            if files.sha256(place / name) != manifest["sha256"][name]:
                 raise CheckpointError(f"{place / name} is damaged: its sha256 is not the one it was saved with")
-        tensors = from_bytes((place / "tensors.safetensors").read_bytes())
-        state = _unpack(json.loads((place / "state.json").read_bytes()), tensors)
-    except (OSError, ValueError, KeyError) as error:
+        tensors = from_bytes((place / TENSORS).read_bytes())
+        state = _unpack(json.loads((place / STATE).read_bytes()), tensors)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{place} is damaged: {error}") from error
     return state  # type: ignore[no-any-return]
 
@@ -123,8 +125,11 @@ def _read(place: Path) -> State:
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """A JSON tree in which each tensor is replaced by the name it has in `tensors`."""
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {"$tensor": path}
+        name = path
+        while name in tensors:  # {"a.b": x, "a": {"b": y}} has two of one path
+            name += "'"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": name}
     if isinstance(value, Mapping):
         return {"$map": [[key, _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, tuple | list):

@@ -223,7 +223,24 @@ def _expand(value: Any) -> Any:
         return {key: _expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item) for item in value]
-    return re.sub(r"\$\{(\w+)\}", _variable, value) if isinstance(value, str) else value
+    if isinstance(value, str) and (text := re.sub(r"\$\{(\w+)\}", _variable, value)) != value:
+        return Expanded(text, value)
+    return value
+
+
+class Expanded(str):
+    """A text with values from the environment, which may be secret: where it is shown, it reads as it was written."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, text: str, written: str) -> Expanded:
+        self = super().__new__(cls, text)
+        self.written = written
+        return self
+
+    def __repr__(self) -> str:
+        return repr(self.written)
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -46,9 +46,16 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def blame(note: str) -> Iterator[None]:
-    """Add `note` to whatever exception leaves the block; the type and traceback stay as they are."""
+    """Add `note` to whatever exception leaves the block; the type and traceback stay as they are.
+
+    Code that wants to end the process in there does not: as an exit it might look like success.
+    """
     try:
         yield
+    except SystemExit as wish:
+        error = PluginError(f"it called sys.exit({wish.code!r}) in the middle of a run; raise an error instead")
+        error.add_note(f"  in {note}")
+        raise error from wish
     except Exception as error:
         error.add_note(f"  in {note}")
         raise
@@ -71,6 +78,14 @@ def all_of(error: BaseException | None, *works: Callable[[], object]) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """One readable paragraph: type, message and the notes of who was at work."""
+    """One readable paragraph: type, message and the notes of who was at work.
+
+    What a model or a judge wrote may be part of it, so nothing in it can steer a terminal.
+    """
     notes = getattr(error, "__notes__", [])
-    return "\n".join([f"{type(error).__name__}: {error}", *notes])
+    return inert("\n".join([f"{type(error).__name__}: {error}", *notes]))
+
+
+def inert(text: str) -> str:
+    """`text` with control characters spelt out, but for line ends and tabs."""
+    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)

@@ -32,7 +32,8 @@ class Score:
     cost: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "value", _number("a score", self.value))
+        _check_said(self)
         if not math.isfinite(self.value):
             raise FeedbackError(f"a score is {self.value}; return Abstain(reason) or Failed(reason) when there is none")
         if abs(self.value) > LARGEST:
@@ -46,6 +47,9 @@ class Abstain:
     reason: str = ""
     cost: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_said(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -54,8 +58,30 @@ class Failed:
     reason: str
     cost: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_said(self)
+
 
 Outcome = Score | Abstain | Failed
+
+
+def _check_said(outcome: Outcome) -> None:
+    """What is written down beside a verdict must be what the ledger can hold, before anything is trained on it."""
+    if not isinstance(outcome.reason, str):
+        kind, given = type(outcome).__name__, type(outcome.reason).__name__
+        raise FeedbackError(f"the reason of a {kind} is a {given}, but must be a text; write str(...)")
+    object.__setattr__(outcome, "cost", _number("a cost", outcome.cost))
+
+
+def _number(what: str, value: Any) -> float:
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise FeedbackError(f"{what} is a {type(value).__name__}, but must be a number") from None
+    except OverflowError:
+        raise FeedbackError(f"{what} is more than float32 can hold; scale it down") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +245,7 @@ def outcome_of(item: Any, row: int) -> Outcome:
     if item is None:
         return Abstain("the source returned None")
     if isinstance(item, bool | int | float):
-        if not math.isfinite(item):
+        if isinstance(item, float) and not math.isfinite(item):
             raise FeedbackError(f"answer {row} scored {item}; return Abstain(reason) or Failed(reason) instead")
-        return Score(float(item))
+        return Score(item)
     raise FeedbackError(f"answer {row} got a {type(item).__name__}; return Score, Abstain, Failed or a number")

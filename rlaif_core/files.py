@@ -43,6 +43,33 @@ def writing(path: Path) -> Iterator[None]:
         raise RlaifError(f"cannot write {path} ({reason}); what was saved before is intact; {advice}") from error
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Let no other process that asks for the same folder in. The claim ends with the process, however it ends.
+
+    Where a file system or platform has no locks nothing is claimed.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RlaifError(
+                f"{folder} is in use by another process; wait until it has finished, or stop it first"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Replace `path` by `data`, or leave it as it was; once this returns the data survives a power cut."""
     aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")

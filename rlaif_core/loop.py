@@ -19,7 +19,7 @@ from rlaif_core.watch import Watch
 
 if TYPE_CHECKING:
     from rlaif_core.prompts import Prompts
-    from rlaif_core.protocols import Action, Credit, Optimiser, Policy, RewardSource
+    from rlaif_core.protocols import Action, Credit, Judge, Optimiser, Policy, RewardSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Loop:
     batch: int
     group: int
     updates: int = 1
+    judges: Mapping[str, Judge] = field(default_factory=dict)
     max_failed: float = 1.0
     max_idle: int = 0
     strict: bool = False
@@ -124,7 +125,7 @@ def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
     if loop.max_idle and loop.idle >= loop.max_idle:
         why = "the answers of a group all score alike. Raise [prompts] group or the temperature, or mend the reward"
         if not bool(experience.mask.any()):
-            why = f"no answer counted. {_reasons(feedback, Abstain)}. Mend the source"
+            why = f"no answer counted. {_reasons(feedback, Abstain, Failed)}. Mend the source"
         raise TrainingError(
             f"every advantage was 0 in {loop.idle} batches in a row, so nothing was learnt from them: {why}; "
             "rollouts/ holds who said what ([run] max_idle = 0 turns this check off)"
@@ -152,13 +153,13 @@ def _refuse_outage(feedback: Feedback, most: float) -> None:
     )
 
 
-def _reasons(feedback: Feedback, kind: type[Abstain] | type[Failed]) -> str:
-    """The three commonest reasons of outcomes of `kind`, with their sources."""
+def _reasons(feedback: Feedback, *kinds: type[Abstain] | type[Failed]) -> str:
+    """The three commonest reasons of outcomes of these kinds, with their sources."""
     reasons = Counter(
         f"{name}: {outcome.reason or 'no reason given'}"
         for name, said in feedback.outcomes.items()
         for outcome in said
-        if isinstance(outcome, kind)
+        if isinstance(outcome, kinds)
     )
     return "; ".join(f"{reason} ({count} times)" for reason, count in reasons.most_common(3))
 
@@ -167,5 +168,5 @@ def parts(loop: Loop) -> dict[str, Any]:
     """Every part that may have something to remember, by the name under which a checkpoint keeps it."""
     named: dict[str, Any] = {"policy": loop.policy, "prompts": loop.prompts, "optimiser": loop.optimiser}
     named["credit"] = loop.credit
-    named |= dict(loop.actions)
+    named |= dict(loop.actions) | dict(loop.judges)
     return named | {f"reward source {name!r}": its.source for name, its in loop.sources.items() if not its.contributed}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 METRICS = "metrics.jsonl"
 ROLLOUTS = "rollouts"
 TENSORBOARD = "tensorboard"
+NAME = re.compile(r"step-(\d+)\.parquet")
 
 
 class Record:
@@ -68,12 +71,17 @@ class Record:
     def rewind(folder: Path, step: int) -> None:
         """Forget everything after `step`: metrics lines (and a torn one), rollouts, unfinished files.
 
-        TensorBoard's files stay; a `Record` with `start=step` tells TensorBoard to forget the later points.
+        TensorBoard's files stay; a `Record` with `start=step` tells TensorBoard to forget the later points. What
+        somebody has taken out of the folder does not hinder the run, but is said.
         """
         path = folder / METRICS
+        kept = {values["step"]: line for line, values in _parsed(path) if values["step"] <= step}
         if path.exists():
-            kept = [line for line, values in _parsed(path) if values["step"] <= step]
-            write_bytes(path, b"".join(kept))
+            write_bytes(path, b"".join(kept.values()))
+        for place, there in ((path, kept), (folder / ROLLOUTS, rollout_files(folder))):
+            if missing := sorted(set(range(1, step + 1)) - set(there)):
+                these = ", ".join(map(str, missing[:5])) + (", ..." if missing[5:] else "")
+                sys.stderr.write(f"warning: {place} lacks steps {these}; the run goes on without them\n")
         for number, file in rollout_files(folder).items():
             if number > step:
                 with writing(file):
@@ -89,8 +97,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
     Raises DataError when a line before the last cannot be read, for then the file was damaged by something else.
     """
-    path = folder / METRICS
-    return [values for _, values in _parsed(path)] if path.exists() else []
+    return [values for _, values in _parsed(folder / METRICS)]
 
 
 def read_rollouts(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -110,8 +117,8 @@ def rows_of(path: Path, places: Sequence[int]) -> list[dict[str, Any]]:
 
 def rollout_files(folder: Path) -> dict[int, Path]:
     """The parquet file of each recorded step, in step order."""
-    files = {int(path.stem.removeprefix("step-")): path for path in (folder / ROLLOUTS).glob("step-*.parquet")}
-    return dict(sorted(files.items()))
+    named = [(NAME.fullmatch(path.name), path) for path in (folder / ROLLOUTS).glob("step-*.parquet")]
+    return dict(sorted((int(match[1]), path) for match, path in named if match))
 
 
 def rendered(prompt: Prompt) -> str:
@@ -122,8 +129,8 @@ def rendered(prompt: Prompt) -> str:
 
 
 def _parsed(path: Path) -> list[tuple[bytes, dict[str, float]]]:
-    """Each line of metrics.jsonl, raw and parsed, without a torn last one."""
-    lines = path.read_bytes().splitlines(keepends=True)
+    """Each line of metrics.jsonl, raw and parsed, without a torn last one; none where there is no file."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     parsed = []
     for number, line in enumerate(lines, 1):
         try:

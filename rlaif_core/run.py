@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlaif_core.errors import CheckpointError
+from rlaif_core import files
+from rlaif_core.errors import CheckpointError, ConfigError
 from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -35,13 +37,17 @@ class History(Sequence[Mapping[str, float]]):
 
 @dataclass
 class Run:
-    """What event hooks are told about: the config, the folder, and how far the run has come."""
+    """What event hooks are told about: the config, the folder, and how far the run has come.
+
+    `objects`: the parts that were given as objects, and where their code is.
+    """
 
     config: RunConfig
     folder: Path
     plugins: Plugins
     plan: Plan
     loop: Loop
+    objects: Mapping[str, str] = field(default_factory=dict)
     saved: int | None = None
     stopping: str | None = field(default=None, repr=False)
 
@@ -78,7 +84,7 @@ class Run:
         from rlaif_core.protocols import Stateful
 
         ours, theirs, meant = config_key(self.config), state["config"], tuple(changes)
-        differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+        differing = [key for key in sorted({*ours, *theirs}) if not _same(ours.get(key), theirs.get(key))]
         if differing := [key for key in differing if not any(f"{key}.".startswith(f"{its}.") for its in meant)]:
             raise CheckpointError(
                 f"the checkpoint is of another config, different in {', '.join(differing)}; restore "
@@ -112,11 +118,17 @@ def run(
     from rlaif_core.config import RunConfig
 
     config = RunConfig.load(config) if isinstance(config, str | Path) else config
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"run() takes a RunConfig or the path of a TOML file, not a {type(config).__name__}; "
+            "RunConfig.of(...) makes one of a dict"
+        )
     plugins = plugins or Plugins.load()
     config = config.model_copy(update={"run": config.run.model_copy(update={"strict": strict or config.run.strict})})
     this = assemble(config, plugins, objects)
     open_folder(this)
-    return _trained(this, progress)
+    with files.claimed(this.folder):
+        return _trained(this, progress)
 
 
 def resume(
@@ -133,30 +145,46 @@ def resume(
 
     `changes` ("table.key=value") change the config from here on; objects as for `run`.
     """
-    from rlaif_core import checkpoint
-    from rlaif_core.assemble import assemble, verify_lock, verify_present, write_config
-    from rlaif_core.config import RunConfig
-    from rlaif_core.record import Record
-
     folder = Path(folder)
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder: it has no config.toml")
+    with files.claimed(folder):
+        this = _resumed(folder, step, changes, plugins or Plugins.load(), objects)
+        return _trained(this, progress)
+
+
+def _resumed(
+    folder: Path, step: int | None, changes: Sequence[str], plugins: Plugins, objects: Mapping[str, Any]
+) -> Run:
+    """The run as a checkpoint holds it, with its changes written down, and its folder as it was at that step."""
+    from rlaif_core import checkpoint, lockfile
+    from rlaif_core.assemble import assemble, write_config
+    from rlaif_core.config import RunConfig
+    from rlaif_core.objects import accepted, described
+    from rlaif_core.record import Record
+
     config = RunConfig.load(folder / "config.toml", changes)
     # Without any checkpoint the run starts again from its config, and leaves what it would have left.
     fresh = step is None and not checkpoint.steps(folder / "checkpoints")
     at, state = (0, None) if fresh else checkpoint.load(folder / "checkpoints", step)
-    plugins = plugins or Plugins.load()
-    verify_present(folder, plugins)
+    if config.run.steps < at:
+        raise ConfigError(
+            f"run.steps is {config.run.steps}, but the run is at step {at} already; go back with --step, or raise it"
+        )
+    lockfile.verify_present(folder, plugins, described(accepted(objects)))
     here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
     this = assemble(here, plugins, objects)
-    verify_lock(this)
+    lockfile.verify(this)
     if state is not None:
         this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
-    if changes:
-        write_config(folder, config)
     checkpoint.forget_after(folder / "checkpoints", at)
     Record.rewind(folder, at)
-    return _trained(this, progress)
+    if changes:  # the checkpoint once more, for it must be of the config that stands beside it
+        if state is not None:
+            this.saved = None
+            this.save()
+        write_config(folder, config)
+    return this
 
 
 def _trained(this: Run, progress: bool) -> History:
@@ -183,10 +211,14 @@ def config_key(config: RunConfig) -> dict[str, Any]:
             for number, item in enumerate(value):
                 visit(item, f"{path}.{number}")
         elif path not in free:
-            flat[path] = value
+            flat[path] = value.isoformat() if isinstance(value, date | time) else value
 
     visit(config.tables(), "")
     return flat
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other or repr(one) == repr(other)  # nan is not equal to itself
 
 
 def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:

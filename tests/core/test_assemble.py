@@ -188,7 +188,7 @@ def test_an_object_is_held_to_what_a_table_is(tmp_path):
     with pytest.raises(rl.ConfigError, match="credit 'Gae' needs values from a critic, but optimiser 'Grpo' trains"):
         run_of(tmp_path, credit=Gae())
     with pytest.raises(rl.ConfigError, match="the rewards given bring a source 'length', but there is one of that"):
-        run_of(tmp_path, rewards={"length": lambda rollouts: [0.0] * len(rollouts)})
+        run_of(tmp_path, rewards={"length": rl.reward(lambda prompt, completion: 0.0)})
     assert not (tmp_path / "run").exists()
 
 

@@ -123,3 +123,28 @@ def test_a_torn_one_gives_its_space_back(tmp_path, monkeypatch):
     with pytest.raises(rl.RlaifError, match="the disk is full"):
         checkpoint.save(tmp_path, 1, {"a": torch.ones(9)}, keep=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_tensors_of_one_path_stay_two(tmp_path):
+    checkpoint.save(tmp_path, 1, {"a.b": torch.ones(2), "a": {"b": torch.zeros(3)}, 0: torch.ones(1), "0": {}}, keep=1)
+    after = checkpoint.load(tmp_path)[1]
+    assert after["a.b"].tolist() == [1, 1]
+    assert after["a"]["b"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "manifest", ["[]", "null", '{"format": 1, "sha256": []}', '{"format": 1, "sha256": {}}', '{"format": 1}', "{"]
+)
+def test_a_damaged_manifest_is_named(manifest, tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"x": step}, keep=2)
+    (tmp_path / "step-2" / "manifest.json").write_text(manifest)
+    with pytest.raises(rl.CheckpointError, match=r"step-2 is damaged.*resume with --step 1"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_file_is_no_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, 1, {"x": 1}, keep=1)
+    (tmp_path / "step-9").write_text("notes")
+    assert checkpoint.steps(tmp_path) == [1]
+    assert checkpoint.load(tmp_path)[0] == 1

@@ -136,3 +136,15 @@ def test_tables_read_back_as_the_same_config(load):
 def test_one_table_where_there_may_be_several():
     with pytest.raises(rl.ConfigError, match=r"\[rewards\] is one table, but .*; write \[\[rewards\]\]"):
         rl.RunConfig.of({"rewards": {"use": "length"}}, "test")
+
+
+def test_what_the_environment_held_is_not_shown(monkeypatch):
+    plugins = rl.Plugins.load()
+    monkeypatch.setenv("KEY", "sk-secret")
+    tables = {"rewards": [{"use": "function", "path": "${KEY}x", "options": {"key": "${KEY}"}}]}
+    expanded = rl.RunConfig.of(tables).expanded()
+    assert expanded.rewards[0].options["options"]["key"] == "sk-secret"
+    assert "secret" not in repr(expanded.rewards[0].options)
+    options = expanded.rewards[0].options
+    with pytest.raises(rl.ConfigError, match=r"'timeout' is wrong.*got '\$\{KEY\}'"):
+        plugins.options("rewards", "function", options | {"timeout": options["options"]["key"]})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import rlaif_core as rl
@@ -41,3 +43,16 @@ def test_an_explanation_is_type_message_and_notes() -> None:
     assert explain(error) == "PluginError: it broke"
     error.add_note("  in plugin 'mine'")
     assert explain(error) == "PluginError: it broke\n  in plugin 'mine'"
+
+
+def test_what_a_model_wrote_cannot_steer_the_terminal() -> None:
+    said = explain(rl.FeedbackError("\x1b]0;mine\x07\x1b[31mred\u202e\n\tok ü 你"))
+    assert said == "FeedbackError: \\x1b]0;mine\\x07\\x1b[31mred\\u202e\n\tok ü 你"
+
+
+@pytest.mark.parametrize("code", [0, 1, None])
+def test_code_that_wants_to_end_the_process_is_told_to_raise(code: int | None) -> None:
+    told = rf"called sys.exit\({code}\).*raise an error instead"
+    with pytest.raises(rl.PluginError, match=told) as caught, blame("reward 'mine'"):
+        sys.exit(code)
+    assert caught.value.__notes__ == ["  in reward 'mine'"]

@@ -240,3 +240,28 @@ def test_shares_leave_out_what_the_optimiser_contributes() -> None:
     )
     assert said.shares(rl.Failed) == [("a", 0.5)]
     assert said.fraction(rl.Failed) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: rl.Failed(ValueError("x")), "the reason of a Failed is a ValueError, but must be a text"),
+        (lambda: rl.Abstain(None), "the reason of a Abstain is a NoneType"),
+        (lambda: rl.Score(1, reason=3), "the reason of a Score is a int"),
+        (lambda: rl.Score(1, cost=None), "a cost is a NoneType, but must be a number"),
+        (lambda: rl.Score(1, "r", "0.1"), "a cost is a str"),
+        (lambda: rl.Score("0.5"), "a score is a str"),
+        (lambda: rl.Score(None), "a score is a NoneType"),
+        (lambda: rl.Score(10**400), "a score is more than float32 can hold"),
+        (lambda: outcomes_of([10**400], 1), "a score is more than float32 can hold"),
+    ],
+)
+def test_an_outcome_holds_what_can_be_written_down(make: Any, complaint: str) -> None:
+    with pytest.raises(rl.FeedbackError, match=complaint):
+        make()
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    said = rl.Score(np.float32(0.5), cost=torch.tensor(2))
+    assert (said.value, said.cost) == (0.5, 2.0)
+    assert type(said.cost) is float

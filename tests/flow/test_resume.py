@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
-from rlaif_core import checkpoint
+from rlaif_core import checkpoint, files
 from rlaif_core.record import read_metrics, read_rollouts
 from rlaif_core.testing import FakePolicy
 from rlaif_core.testing.compare import leaves, same
@@ -172,3 +172,150 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(tmp_pat
         rl.resume(folder, step=4, policy=FakePolicy(), prompts=[{"prompt": "one"}])
     assert timeless(go_on(folder)) == straight
     assert read_rollouts(folder).equals(answers)
+
+
+@rl.reward
+def brief(_prompt: rl.Prompt, completion: str) -> float:
+    return -len(completion)
+
+
+@rl.reward
+def long(_prompt: rl.Prompt, completion: str) -> float:
+    return len(completion)
+
+
+def test_objects_are_asked_for_again(config, train, go_on):
+    folder = train(config(), rewards={"brief": brief}).folder
+    again = r"resume it from Python with that object: rlaif_core.resume\(folder, rewards=\{...\}\)"
+    with pytest.raises(rl.CheckpointError, match=rf"reward source 'brief' was an object, a \S+\.brief; {again}"):
+        go_on(folder)
+    with pytest.raises(
+        rl.CheckpointError, match=r"was \S+\.brief when the run started but is \S+\.long now; resume it"
+    ):
+        go_on(folder, rewards={"brief": long})
+    with pytest.raises(
+        rl.CheckpointError, match=r"reward source 'more' \(\S+\.long\) took no part when the run started"
+    ):
+        go_on(folder, rewards={"brief": brief, "more": long})
+    with pytest.raises(
+        rl.CheckpointError, match=r"policy was an object, a rlaif_core.testing.*resume.folder, policy=...."
+    ):
+        rl.resume(folder, rewards={"brief": brief})
+    assert len(go_on(folder, changes=["run.steps=7"], rewards={"brief": brief})) == 7
+
+
+def test_a_part_is_kept(config, train, go_on):
+    folder = train(config()).folder
+    with pytest.raises(
+        rl.CheckpointError, match=r"'reinforce' from .* now; a resumed run keeps its parts: change it back"
+    ):
+        go_on(folder, changes=["optimiser.use=reinforce"])
+    with pytest.raises(rl.CheckpointError, match=r"reward source 'brief' .* took no part when the run started"):
+        go_on(folder, rewards={"brief": brief})
+
+
+def test_a_change_holds_although_the_run_is_killed_before_its_next_checkpoint(config, train, go_on):
+    folder = train(config("grpo", "group", "run.save_every=0")).folder
+
+    class Killed(BaseException):
+        pass
+
+    plugins = rl.Plugins.load()
+    plugins.tell = lambda event, **_: (_ for _ in ()).throw(Killed) if event == "rlaif_run_started" else None
+    with pytest.raises(Killed):
+        go_on(folder, changes=["run.steps=8", "optimiser.lr=0.01"], plugins=plugins)
+    assert "lr = 0.01" in (folder / "config.toml").read_text()
+    history = go_on(folder)
+    assert len(history) == 8
+    assert history[-1]["lr"] == 0.01
+
+
+def test_a_run_is_not_shortened_behind_where_it_stands(config, train, go_on):
+    folder = train(config()).folder
+    before = (folder / "config.toml").read_bytes()
+    with pytest.raises(rl.ConfigError, match="run.steps is 4, but the run is at step 6 already; go back with --step"):
+        go_on(folder, changes=["run.steps=4"])
+    assert (folder / "config.toml").read_bytes() == before
+    assert len(go_on(folder, step=3, changes=["run.steps=4"])) == 4
+
+
+def test_values_that_equal_nothing_and_dates_are_the_same_after_a_resume(config, train, go_on, tmp_path):
+    (tmp_path / "mine.py").write_text("def score(prompt, completion, missing, since):\n    return len(completion)\n")
+    reward = {"use": "function", "path": f"{tmp_path}/mine.py:score"}
+    options = "rewards.0.options={missing = nan, since = 2024-01-01}"
+    made = config(
+        "grpo", "group", *[f'rewards.0.{key}="{value}"' for key, value in reward.items()], "rewards.0.want=[]"
+    )
+    tables = made.tables() | {"rewards": [reward]}
+    folder = train(rl.RunConfig.of(tables, "test", [options])).folder
+    assert len(go_on(folder, changes=["run.steps=7"])) == 7
+
+
+def test_what_was_taken_out_of_the_folder_is_said(config, train, go_on, capsys):
+    folder = train(config()).folder
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:1] + lines[3:]))
+    (folder / "rollouts" / "step-000002.parquet").unlink()
+    (folder / "rollouts" / "step-000003 (copy).parquet").write_bytes(b"not ours")
+    go_on(folder, changes=["run.steps=7"])
+    said = capsys.readouterr().err
+    assert "metrics.jsonl lacks steps 2, 3; the run goes on without them" in said
+    assert "rollouts lacks steps 2; the run goes on" in said
+
+
+def test_one_process_at_a_time(config, train, go_on):
+    folder = train(config()).folder
+    before = (folder / "config.toml").read_bytes()
+    with (
+        files.claimed(folder),
+        pytest.raises(rl.RlaifError, match=f"{folder} is in use by another process; wait until"),
+    ):
+        go_on(folder, changes=["run.steps=9"])
+    assert (folder / "config.toml").read_bytes() == before
+    assert len(go_on(folder, changes=["run.steps=7"])) == 7
+
+
+def test_a_judge_keeps_what_it_remembers(config, train, go_on, tmp_path):
+    plugin = tmp_path / "asks.py"
+    plugin.write_text(JUDGE)
+    plugins = rl.Plugins.load(files=[plugin])
+    tables = config().tables() | {
+        "judges": {"main": {"use": "counting"}},
+        "rewards": [{"use": "asked", "judge": "main"}],
+    }
+    straight = train(rl.RunConfig.of(tables), plugins=plugins)
+    shutil.rmtree(straight.folder / "checkpoints" / "step-6")
+    go_on(straight.folder, plugins=rl.Plugins.load(files=[plugin]))
+    state = checkpoint.load(straight.folder / "checkpoints")[1]
+    assert state["parts"]["judge 'main'"] == {"asked": 6 * 8}
+
+
+JUDGE = """
+import rlaif_core as rl
+
+class Counting:
+    asked = 0
+    def ask(self, questions):
+        self.asked += len(questions)
+        return [rl.Verdict(outcomes=tuple(rl.Score(len(a)) for a in q.answers)) for q in questions]
+    def state_dict(self):
+        return {"asked": self.asked}
+    def load_state_dict(self, state):
+        self.asked = state["asked"]
+
+class Asked:
+    def __init__(self, judge):
+        self.judge = judge
+    def score(self, rollouts):
+        pairs = zip(rollouts.prompts, rollouts.completions)
+        said = self.judge.ask([rl.Question(prompt=p, answers=(c,)) for p, c in pairs])
+        return [verdict.outcomes[0] for verdict in said]
+
+@rl.hookimpl
+def rlaif_judges():
+    return [rl.Offer("counting", Counting, "counts")]
+
+@rl.hookimpl
+def rlaif_rewards():
+    return [rl.Offer("asked", Asked, "asks")]
+"""

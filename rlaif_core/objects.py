@@ -1,0 +1,64 @@
+"""The objects that `run` and `resume` take in place of tables: what they must be, and how a run folder names them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlaif_core.errors import ConfigError, suggest
+from rlaif_core.offers import RewardFunction
+
+ABLE = {
+    "policy": ("sampler", "forward", "keep_reference", "state_dict"),
+    "prompts": (),
+    "actions": ("act",),
+    "rewards": ("score",),
+    "credit": ("assign",),
+    "optimiser": ("prepare", "step"),
+}
+"""What can be given, and the methods that it, or each of several, must have."""
+
+
+def accepted(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """The objects that were given (None and an empty mapping of rewards are none), each fit for its place."""
+    if unknown := set(objects) - set(ABLE):
+        wrong = min(unknown)
+        raise ConfigError(f"run() takes no {wrong!r}{suggest(wrong, ABLE) or '.'} Objects: {', '.join(ABLE)}")
+    given = {name: its for name, its in objects.items() if its is not None and not (name == "rewards" and its == {})}
+    if "rewards" in given and not isinstance(given["rewards"], Mapping):
+        raise ConfigError(f"rewards is a {type(given['rewards']).__name__}, but must be a dict from name to source")
+    if "actions" in given and not (isinstance(given["actions"], Sequence) and given["actions"]):
+        raise ConfigError(f"actions is {given['actions']!r}, but must be a list with one action at least")
+    for part, thing in _parts(given):
+        kind = part.split()[0].replace("action", "actions").replace("reward", "rewards")
+        _fit(part, thing, ABLE[kind])
+    return given
+
+
+def described(objects: Mapping[str, Any]) -> dict[str, str]:
+    """Part -> where its code is, of everything given but the prompts, whose data a checkpoint knows by itself."""
+    return {part: _place(thing) for part, thing in _parts(objects) if part != "prompts"}
+
+
+def _parts(objects: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(part as the loop calls it, the object)."""
+    single = [(name, objects[name]) for name in ("policy", "prompts", "credit", "optimiser") if name in objects]
+    actions = [(f"action {type(action).__name__}", action) for action in objects.get("actions", ())]
+    return single + actions + [(f"reward source {name!r}", its) for name, its in objects.get("rewards", {}).items()]
+
+
+def _fit(part: str, thing: Any, able: Sequence[str]) -> None:
+    if isinstance(thing, RewardFunction):
+        return
+    if inspect.isclass(thing) and able:
+        raise ConfigError(f"{part} is the class {thing.__name__} itself; give an object: {thing.__name__}(...)")
+    if inspect.isfunction(thing) and "score" in able:
+        raise ConfigError(f"{part} is a plain function; write @rl.reward above it, or give rl.reward({thing.__name__})")
+    if lacking := [name for name in able if not callable(getattr(thing, name, None))]:
+        raise ConfigError(f"{part} is a {type(thing).__name__}, which has no {lacking[0]}(); see rlaif_core.protocols")
+
+
+def _place(thing: Any) -> str:
+    code = thing.function if isinstance(thing, RewardFunction) else type(thing)
+    return f"{code.__module__}.{code.__qualname__}"

@@ -1,0 +1,67 @@
+"""Objects in place of tables: what is no such part is told before anything is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rlaif_core as rl
+from rlaif_core.objects import accepted, described
+from rlaif_core.testing import FakePolicy
+
+
+class Spread:
+    def assign(self, rollouts: Any, feedback: Any, critic: Any) -> Any: ...
+
+
+class Draw:
+    def act(self, sampler: Any, prompts: Any, draft: Any) -> Any: ...
+
+
+def brief(prompt: rl.Prompt, completion: str) -> float:
+    return -len(completion)
+
+
+@pytest.mark.parametrize(
+    ("objects", "complaint"),
+    [
+        ({"polcy": FakePolicy()}, r"run\(\) takes no 'polcy'; did you mean 'policy'\?"),
+        ({"actions": []}, r"actions is \[\], but must be a list with one action at least"),
+        ({"actions": Draw()}, "actions is <.*Draw object.*>, but must be a list"),
+        ({"actions": [Draw(), brief]}, r"action function is a function, which has no act\(\)"),
+        ({"rewards": [rl.reward(brief)]}, "rewards is a list, but must be a dict from name to source"),
+        (
+            {"rewards": {"b": brief}},
+            r"reward source 'b' is a plain function; write @rl.reward above it, or give rl.rew",
+        ),
+        ({"credit": Spread}, r"credit is the class Spread itself; give an object: Spread\(\.\.\.\)"),
+        ({"optimiser": "grpo"}, r"optimiser is a str, which has no prepare\(\)"),
+        ({"policy": Draw()}, r"policy is a Draw, which has no sampler\(\)"),
+    ],
+)
+def test_what_is_no_such_part_is_told(objects: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(rl.ConfigError, match=complaint):
+        accepted(objects)
+
+
+def test_nothing_is_nothing() -> None:
+    assert accepted({"credit": None, "rewards": {}, "prompts": None}) == {}
+
+
+def test_an_object_that_counts_as_false_is_given_all_the_same() -> None:
+    class Empty(Spread):
+        def __len__(self) -> int:
+            return 0
+
+    assert set(accepted({"credit": Empty()})) == {"credit"}
+
+
+def test_what_took_part_is_named_by_its_code() -> None:
+    objects = {"credit": Spread(), "actions": [Draw()], "rewards": {"b": rl.reward(brief)}, "prompts": [{}]}
+    here = __name__
+    assert described(objects) == {
+        "credit": f"{here}.Spread",
+        "action Draw": f"{here}.Draw",
+        "reward source 'b'": f"{here}.brief",
+    }
