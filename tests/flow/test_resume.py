@@ -233,7 +233,7 @@ def test_a_change_holds_although_the_run_is_killed_before_its_next_checkpoint(co
 def test_a_run_is_not_shortened_behind_where_it_stands(config, train, go_on):
     folder = train(config()).folder
     before = (folder / "config.toml").read_bytes()
-    with pytest.raises(rl.ConfigError, match="run.steps is 4, but the run is at step 6 already; go back with --step"):
+    with pytest.raises(rl.ConfigError, match=r"run.steps is 4, but the run is at step 6 already; go back with --step"):
         go_on(folder, changes=["run.steps=4"])
     assert (folder / "config.toml").read_bytes() == before
     assert len(go_on(folder, step=3, changes=["run.steps=4"])) == 4
