@@ -1,12 +1,13 @@
 """Between texts and tokens: chat templates, control tokens, and the end of a sequence.
 
 Text that people or models wrote never becomes a control token: where a message holds the text of one, it is tokenised
-apart from the template, that text in pieces.
+apart from the template, that text in pieces. A role, or what else a template may write, is refused if it becomes one.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ import jinja2
 
 from rlaif_core.errors import ConfigError, DataError
 from rlaif_core.types import Message, Prompt
+
+ROLES = frozenset({"system", "user", "assistant", "tool", "developer", "function"})
+"""Roles whose control tokens are meant, however a template writes them."""
 
 
 class Chat:
@@ -28,6 +32,7 @@ class Chat:
         self.use_template = bool(tokenizer.chat_template) if use_template is None else use_template
         self.ends = frozenset(_ends(tokenizer, generation, eos))
         self._special, self._controls = _controls(tokenizer)
+        self._forbidden = frozenset(self._controls.values()) - _unknown(tokenizer, self.ends)
         self._beginning = _beginning(tokenizer)
         self.end = self._closing(tokenizer.convert_tokens_to_ids(eos) if eos else tokenizer.eos_token_id)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end
@@ -76,10 +81,8 @@ class Chat:
         """Tokens of the rendered template (from behind the text `after` on), hostile contents kept plain."""
         contents: dict[str, str] = {}
         safe = [self._guarded(prompt, message, contents) for message in messages]
-        try:
-            text: str = self.tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
-        except jinja2.TemplateError as error:
-            raise DataError(f"prompt {prompt.id!r}: the model's chat template refuses it: {error}") from error
+        text = self._text(prompt, safe)
+        self._check_words(prompt, safe, text)
         if after is not None:
             text = text.partition(after)[2]
         ids: list[int] = []
@@ -92,15 +95,57 @@ class Chat:
                 text = rest
         return ids + self._template(text)
 
+    def _text(self, prompt: Prompt, messages: Sequence[Message]) -> str:
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise DataError(f"prompt {prompt.id!r}: the model's chat template refuses it: {error}") from error
+        return text
+
     def _guarded(self, prompt: Prompt, message: Message, contents: dict[str, str]) -> Mapping[str, str]:
         for key, value in message.items():
-            if key != "content" and any(text in str(value) for text in self._controls):
+            if key != "content" and self._holds_control(str(value)):
                 raise DataError(f"prompt {prompt.id!r}: the {key} of a message holds a control token: {value!r}")
-        if not any(text in message["content"] for text in self._controls):
+        if not self._holds_control(message["content"]):
             return dict(message)
         mark = _mark()
         contents[mark] = message["content"]
         return {**message, "content": mark}
+
+    def _holds_control(self, text: str) -> bool:
+        """By its letters or, since a tokeniser may take other letters for the same ones, by its tokens."""
+        return any(control in text for control in self._controls) or bool(self._counted(text))
+
+    def _check_words(self, prompt: Prompt, messages: Sequence[Message], text: str) -> None:
+        """Raise where `text`, the rendered messages, has control tokens that come of a word: "end" in `<|` role `|>`.
+
+        They are those that are gone once all words that the template does not know are replaced by one of no meaning.
+        """
+        words = [{key: value for key, value in message.items() if self._is_free(key, value)} for message in messages]
+        if not any(words):
+            return
+        mark = _mark()
+        blank = [{**message, **dict.fromkeys(free, mark)} for message, free in zip(messages, words, strict=True)]
+        try:
+            made = self._counted(text) - self._counted(self._text(prompt, blank))
+        except DataError:  # it takes no word of no meaning, so it knows the ones that it took
+            return
+        if made:
+            blamed = dict.fromkeys(f"{key} {value!r}" for free in words for key, value in free.items())
+            raise DataError(
+                f"prompt {prompt.id!r}: with the {' and the '.join(blamed)} of its messages the chat template writes "
+                f"the control token {self.spell([min(made)])!r}; rename or leave out what does"
+            )
+
+    def _is_free(self, key: str, value: Any) -> bool:
+        """Whether it is a word that a template may write but does not itself name (as in `role == 'observation'`)."""
+        if key == "content" or not isinstance(value, str) or (key == "role" and value in ROLES):
+            return False
+        template = self.tokenizer.chat_template
+        return not (isinstance(template, str) and (f"'{value}'" in template or f'"{value}"' in template))
+
+    def _counted(self, text: str) -> Counter[int]:
+        return Counter(token for token in self._template(text) if token in self._forbidden)
 
     def _template(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=False).input_ids)
@@ -154,6 +199,11 @@ def _controls(tokenizer: Any) -> tuple[dict[str, int], dict[str, int]]:
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
     written = {text: number for text, number in every.items() if text in template and not text.isspace()}
     return special, special | written
+
+
+def _unknown(tokenizer: Any, ends: frozenset[int]) -> frozenset[int]:
+    """The token of unknown letters, which any text may hold; unless, as with GPT-2, it is a control token as well."""
+    return frozenset({tokenizer.unk_token_id}) - ends - {tokenizer.bos_token_id, tokenizer.pad_token_id}
 
 
 def _beginning(tokenizer: Any) -> list[int]:
