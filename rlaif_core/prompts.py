@@ -15,6 +15,7 @@ from typing import Any
 
 from rlaif_core.config import PromptTable
 from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, blame, suggest
+from rlaif_core.malformed import matching, reason, where_broken
 from rlaif_core.offers import load_attribute
 from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
@@ -24,6 +25,8 @@ KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"
 """What a file's ending says about how to read it; everything else is JSON."""
 COLUMNS = ("prompt", "messages", "text")
 """Where a prompt is looked for, unless `[prompts] column` says where it is."""
+INDEX = "__index_level_0__"
+"""Where pandas puts the first field of a row that has more than the header: every other one is a column off."""
 
 
 class Prompts:
@@ -111,7 +114,7 @@ def load_prompts(table: PromptTable) -> list[Prompt]:
         try:
             return prompts_of(_rows(table, source), table, change)
         except UnicodeDecodeError as error:  # `datasets` looks at the bytes of a text only when it is asked for
-            if where := _where_broken(_there(table)):
+            if where := where_broken(_there(table)):
                 raise DataError(where) from error
             raise
 
@@ -182,49 +185,31 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     try:
         if not files and Path(kind, "dataset_info.json").exists():
             return datasets.load_from_disk(kind)  # type: ignore[no-any-return]
-        return datasets.load_dataset(kind, data_files=files or None, split=table.split)  # type: ignore[no-any-return]
+        rows = datasets.load_dataset(kind, data_files=files or None, split=table.split)
     except Exception as error:  # whatever the reader met, say where in the file it is
-        reason = str(error) or type(error).__name__
-        raise DataError(_where_broken(files) or f"{source} cannot be loaded as {kind}: {reason}") from error
+        raise DataError(where_broken(files) or f"{source} cannot be loaded as {kind}: {reason(error)}") from error
     finally:
         if previous:
             datasets.enable_progress_bars()
+    if rows.info.builder_name == "csv" and INDEX in rows.column_names:
+        told = f"{source}: the rows have more fields than the header names columns; name them all"
+        raise DataError(where_broken(files) or told)
+    return rows  # type: ignore[no-any-return]
 
 
 def _there(table: PromptTable) -> list[str]:
-    """The files of the table; those that are neither patterns nor addresses must exist."""
+    """The files of the table; those that are no addresses must exist, and a pattern must match some."""
     files = [table.files] if isinstance(table.files, str) else table.files
+    local = table.dataset in (None, "json", *KINDS.values())  # other datasets match patterns in a place of their own
     for file in files:
-        if "://" not in file and "*" not in file and not Path(file).is_file():
+        if "://" in file:
+            continue
+        if "*" not in file and not Path(file).is_file():
             what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
             raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
+        if local and not matching(file):
+            raise DataError(f"{file}: no file matches this pattern (looked in {Path.cwd()})")
     return files
-
-
-def _where_broken(files: Sequence[str]) -> str | None:
-    """The first line of a JSON-lines file that does not parse or whose types differ from the first line's."""
-    for file in files:
-        if not file.endswith((".jsonl", ".json")) or not Path(file).is_file():
-            continue
-        kinds: dict[str, str] = {}
-        with Path(file).open("rb") as lines:
-            number = 0
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line.decode("utf-8"))
-                except UnicodeDecodeError:
-                    return f"{file}, line {number}: not UTF-8; save the file in that encoding"
-                except json.JSONDecodeError as error:
-                    return f"{file}, line {number}: not valid JSON ({error.msg}); one JSON object a line is expected"
-                if not isinstance(row, dict):
-                    return f"{file}, line {number}: a {type(row).__name__}, but one JSON object a line is expected"
-                for key, value in row.items():
-                    kind = type(value).__name__
-                    if value is not None and kinds.setdefault(key, kind) != kind:
-                        return f"{file}, line {number}: column {key!r} is a {kind} here but a {kinds[key]} above"
-            if number == 0:
-                return f"{file} is empty; nothing to train on"
-    return None
 
 
 def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
@@ -240,6 +225,8 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
         raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")
     key = table.id or "id"
     identity = str(row[key]) if row.get(key) is not None else f"row-{number}"
+    if not identity:
+        raise DataError(f"row {number}: column {key!r} is empty; give every row an id, or leave the column out")
     value = row[column]
     meta = {name: item for name, item in row.items() if name not in (column, key)}
     system = ({"role": "system", "content": table.system},) if table.system else ()

@@ -60,6 +60,15 @@ def test_chat_rows_and_a_system_message(tmp_path):
         ([{"question": "why"}], r"row 0 has no column 'prompt'.*Columns: question"),
         ([{"prompt": ""}], r"prompt 'row-0' is empty"),
         ([{"prompt": 3}], r"row 0: column 'prompt' is a int; a prompt is a text or a list of chat messages"),
+        ([{"prompt": "fine"}, '{"prompt": "x\\ud800"}'], r"a\.jsonl, line 2: half a character \(a lone surrogate\)"),
+        (
+            [{"prompt": "fine"}, '{"prompt": "x", "prompt": "y"}'],
+            r"a\.jsonl, line 2: the key 'prompt' comes twice; keep one",
+        ),
+        (
+            [{"prompt": "fine", "id": "a"}, {"prompt": "x", "id": ""}],
+            r"row 1: column 'id' is empty; give every row an id",
+        ),
         ([{"prompt": [{"content": "no role"}]}], r"a message must have 'role' and 'content'"),
     ],
 )
@@ -160,6 +169,41 @@ def test_how_a_file_is_read_follows_from_its_ending(tmp_path):
     assert [prompt.text for prompt in load(tmp_path / "a.csv")] == ["one", "two"]
     assert [prompt.text for prompt in load(tmp_path / "b.txt")] == ["three", "four"]
     assert [prompt.text for prompt in load(written(tmp_path / "c", {"prompt": "five"}))] == ["five"]
+
+
+@pytest.mark.parametrize(("name", "sep"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_a_table_with_more_fields_than_its_header_is_refused(tmp_path, name, sep):
+    table = PromptTable(dataset=str(tmp_path), column="question")
+    file = tmp_path / name
+    file.write_text('question,answer\none,"1\n1"\ntwo,2\n'.replace(",", sep))
+    assert [(prompt.text, dict(prompt.meta)) for prompt in load_prompts(table)] == [
+        ("one", {"answer": "1\n1"}),
+        ("two", {"answer": "2"}),
+    ]
+    file.write_text("question,answer\none,1,more\ntwo,2,more\n".replace(",", sep))
+    with pytest.raises(rl.DataError, match="the rows have more fields than the header names columns; name them all"):
+        load_prompts(table)
+
+
+@pytest.mark.parametrize(("rows", "line"), [(["one,1,a", "two,2,b"], 2), (["one,1", "two,2,b"], 3)])
+def test_the_line_that_has_more_is_named(tmp_path, rows, line):
+    file = written(tmp_path / "a.csv", "prompt,level", *rows)
+    with pytest.raises(rl.DataError, match=rf"a\.csv, line {line}: 3 fields, but the header names 2 columns"):
+        load(file)
+    with pytest.raises(rl.DataError, match=rf"a\.csv, line {line}: 3 fields"):
+        load(tmp_path / "*.csv")
+
+
+def test_what_the_reader_met_is_told_where_no_line_can_be(tmp_path):
+    with pytest.raises(rl.DataError, match=r"cannot be loaded as json: .*dataset: JSON parse error: .*specified twice"):
+        load(written(tmp_path / "a.data", '{"prompt": "x", "prompt": "y"}'))
+
+
+def test_a_pattern_must_match_a_file(tmp_path):
+    written(tmp_path / "a.jsonl", {"prompt": "one"})
+    assert len(load(tmp_path / "*.jsonl")) == 1
+    with pytest.raises(rl.DataError, match=r"\*\.nope: no file matches this pattern \(looked in "):
+        load(tmp_path / "*.nope")
 
 
 def test_what_is_no_text_file_is_named(tmp_path):

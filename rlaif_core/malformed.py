@@ -1,0 +1,92 @@
+"""Where a file of prompts is malformed: what its reader met, in words that say which line to mend."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from rlaif_core.errors import DataError
+from rlaif_core.types import HALF_CHARACTER
+
+
+def where_broken(files: Sequence[str]) -> str | None:
+    """The first line that cannot be read in those of `files` that are texts here; None where there is none."""
+    looks = {".jsonl": _broken_json, ".json": _broken_json, ".csv": _broken_csv, ".tsv": _broken_csv}
+    here = (path for file in files for path in matching(file) if path.is_file())
+    found = (looks[file.suffix](file) for file in here if file.suffix in looks)
+    return next((where for where in found if where), None)
+
+
+def matching(file: str) -> list[Path]:
+    """The paths that a pattern matches; what is none stands for itself."""
+    if "*" not in file:
+        return [Path(file)]
+    return [Path(path) for path in sorted(glob(file, recursive=True))]  # noqa: PTH207 - Path.glob takes none from /
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, and what the first of its causes says: `datasets` wraps it in one that says nothing."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    said = (str(each).strip() or type(each).__name__ for each in (error, first))
+    return ": ".join(dict.fromkeys(said))
+
+
+def _broken_json(file: Path) -> str | None:
+    """The first line of a JSON-lines file that does not parse or whose types differ from the first line's."""
+    kinds: dict[str, str] = {}
+    with file.open("rb") as lines:
+        number = 0
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
+            except UnicodeDecodeError:
+                return f"{file}, line {number}: not UTF-8; save the file in that encoding"
+            except json.JSONDecodeError as error:
+                return f"{file}, line {number}: not valid JSON ({error.msg}); one JSON object a line is expected"
+            except DataError as error:
+                return f"{file}, line {number}: {error}"
+            if not isinstance(row, dict):
+                return f"{file}, line {number}: a {type(row).__name__}, but one JSON object a line is expected"
+            if HALF_CHARACTER.search(json.dumps(row, ensure_ascii=False)):
+                return f"{file}, line {number}: half a character (a lone surrogate); mend the text"
+            for key, value in row.items():
+                kind = type(value).__name__
+                if value is not None and kinds.setdefault(key, kind) != kind:
+                    return f"{file}, line {number}: column {key!r} is a {kind} here but a {kinds[key]} above"
+        if number == 0:
+            return f"{file} is empty; nothing to train on"
+    return None
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, unless it says something twice."""
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise DataError(f"the key {key!r} comes twice; keep one")
+        row[key] = value
+    return row
+
+
+def _broken_csv(file: Path) -> str | None:
+    """The first row with more fields than the header has names."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+        rows = csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ",")
+        names = 0
+        try:
+            for row in rows:
+                names = names or len(row)
+                if len(row) > names:
+                    return (
+                        f"{file}, line {rows.line_num}: {len(row)} fields, but the header names {names} columns; "
+                        "name them all, and quote what holds a separator"
+                    )
+        except csv.Error:  # such as a field of more than 131,072 characters, which the true reader takes
+            return None
+    return None
