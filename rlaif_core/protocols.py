@@ -40,7 +40,10 @@ class Sampling:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         checks = (
             (self.max_tokens >= 1, f"max_tokens is {self.max_tokens}, but must be at least 1"),
-            (self.temperature > 0, f"temperature is {self.temperature}, but must be above 0; for greedy use top_k = 1"),
+            (
+                1e-3 <= self.temperature <= 1e3,  # far beyond, logits / temperature overflow or are all the same
+                f"temperature is {self.temperature}, but must be in [0.001, 1000]; for greedy use top_k = 1",
+            ),
             (self.top_k >= 0, f"top_k is {self.top_k}, but must be 0 (off) or more"),
             (0 < self.top_p <= 1, f"top_p is {self.top_p}, but must be in (0, 1]"),
             (0 <= self.min_p < 1, f"min_p is {self.min_p}, but must be in [0, 1)"),

@@ -33,7 +33,9 @@ def test_one_stop_string_may_come_alone_or_in_a_list(stop: Any) -> None:
     ("options", "complaint"),
     [
         ({"max_tokens": 0}, "sampling: max_tokens is 0, but must be at least 1"),
-        ({"temperature": 0.0}, "temperature is 0.0, but must be above 0; for greedy use top_k = 1"),
+        ({"temperature": 0.0}, r"temperature is 0.0, but must be in \[0.001, 1000\]; for greedy use top_k = 1"),
+        ({"temperature": 1e-39}, "temperature is 1e-39"),
+        ({"temperature": float("inf")}, "temperature is inf"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"top_k": -1}, r"top_k is -1, but must be 0 \(off\) or more"),
         ({"top_p": 0.0}, r"top_p is 0.0, but must be in \(0, 1\]"),
