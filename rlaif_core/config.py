@@ -55,8 +55,8 @@ class PromptTable(Table):
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)  # for a dataset that is a function
     system: str | None = None  # a system message put before every prompt
-    batch: int = Field(default=8, ge=1)
-    group: int = Field(default=4, ge=1)
+    batch: int = Field(default=8, ge=1, le=1_000_000)
+    group: int = Field(default=4, ge=1, le=1_000_000)
     shuffle: bool = True
     limit: int | None = Field(default=None, ge=1)
 

@@ -75,6 +75,16 @@ def test_a_built_in_model_is_a_policy_of_that_name(load):
             "steps = 0",
             r"first\.toml: \[run\] 'steps' is wrong: input should be greater than or equal to 1",
         ),
+        (
+            'column = "question"',
+            f"batch = {10**20}",
+            r"'batch' is wrong: input should be less than or equal to 1000000",
+        ),
+        (
+            'column = "question"',
+            f"group = {10**20}",
+            r"'group' is wrong: input should be less than or equal to 1000000",
+        ),
         ("steps = 20", 'steps = "many"', r"\[run\] 'steps' is wrong: .*got 'many'"),
         ('channel = "cost:length"', 'channel = "costs"', r"a channel is 'reward' or 'cost:NAME'"),
         ('name = "short"', 'name = "judge"', r"two \[\[rewards\]\] are called 'judge'; give each its own name"),
