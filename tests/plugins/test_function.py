@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from threading import TIMEOUT_MAX
 from typing import Any
 
 import pytest
@@ -133,5 +135,13 @@ def test_functions_that_cannot_be_found_are_refused(file: Path) -> None:
         Function("nowhere.py:words")
     with pytest.raises(PluginError, match="is a int, not a function"):
         Function(f"{file}:constant")
-    with pytest.raises(ConfigError, match="timeout is -1"):
-        Function(f"{file}:words", timeout=-1)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan"), 1e20])
+def test_a_timeout_that_cannot_be_waited_for_is_refused(file: Path, timeout: float) -> None:
+    with pytest.raises(ConfigError, match=rf"timeout is {re.escape(str(timeout))}, but must be 0 \(no limit\) or more"):
+        Function(f"{file}:words", timeout=timeout)
+
+
+def test_the_longest_timeout_can_be_waited_for(file: Path) -> None:
+    assert values(Function(f"{file}:words", timeout=TIMEOUT_MAX)) == [1.0, 1.0, 1.0, 2.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from rlaif_core import ConfigError, Outcome, Rollouts
@@ -24,8 +25,10 @@ class Function:
     def __init__(
         self, path: str, batch: bool = False, timeout: float = 60.0, options: dict[str, Any] | None = None
     ) -> None:
-        if timeout < 0:
-            raise ConfigError(f"function: timeout is {timeout}, but must be 0 (no limit) or more seconds")
+        if not 0 <= timeout <= TIMEOUT_MAX:
+            raise ConfigError(
+                f"function: timeout is {timeout}, but must be 0 (no limit) or more seconds, at most {TIMEOUT_MAX:g}"
+            )
         self.path, self.batch, self.timeout = path, batch, timeout
         self._function = partial(load_function(path), **(options or {}))
 
