@@ -34,7 +34,7 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
-    stop: tuple[str, ...] = ()
+    stop: str | tuple[str, ...] = ()  # kept as a tuple
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))

@@ -129,7 +129,7 @@ class Decoder:
             logits = continuation(token)
         return _trimmed(tokens, logps, supports, lengths, stopped)
 
-    def _has_stop(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
+    def _has_stop(self, tokens: Tensor, stop: Sequence[str]) -> Tensor:
         """[B] bool: whether the end of each answer holds a stop string (an earlier one would have ended it)."""
         if not stop:
             return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)

@@ -28,6 +28,7 @@ def test_options_are_those_of_sampling() -> None:
     assert list(parameters(Sample)) == [field.name for field in fields(Sampling)]
     options = checked(Sample, {"stop": ["\n"], "top_k": 5}, "action 'sample'")
     assert Sample(**options).stop == ("\n",)
+    assert Sample(**checked(Sample, {"stop": "."}, "action 'sample'")).stop == (".",)
     with pytest.raises(ConfigError, match="temperature is 0"):
         Sample(temperature=0)
     with pytest.raises(ConfigError, match="unknown option 'max_token'; did you mean 'max_tokens'"):
