@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import rlaif_kernels as rk
+from rlaif_builtins.optimisers.dpo import Dpo
+from rlaif_builtins.optimisers.losses import kl_loss
+from rlaif_builtins.optimisers.reference import KlPenalty
+from rlaif_builtins.optimisers.update import Update
 from rlaif_builtins.selfcheck import every, perform
 from rlaif_builtins.selfcheck.registry import Check
 from rlaif_core import sampling
@@ -16,6 +21,7 @@ from rlaif_core.causal import CausalModel
 from rlaif_core.cli import application
 from rlaif_core.feedback import Score
 from rlaif_core.plugins import Plugins
+from rlaif_core.policy import TransformersPolicy
 
 NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 28, 30)
 CHECKS = {entry.number: entry for entry in every()}
@@ -33,7 +39,9 @@ def test_holds(number):
 
 
 real_logprobs, real_trimmed, real_gae = rk.token_logprobs, sampling._trimmed, rk.gae
-real_model = CausalModel.__init__
+real_model, real_forward = CausalModel.__init__, TransformersPolicy.forward
+real_reference = TransformersPolicy.keep_reference
+real_apply, real_learn, real_score, real_kl = Update.apply, Dpo._learn, KlPenalty.score, kl_loss
 
 
 def rolled(logits, targets, **how):
@@ -64,6 +72,49 @@ def zero_where_missing(self, group, channel="reward", *, contributed=True):
     return values, torch.ones(len(group), dtype=torch.bool)
 
 
+def dropout_in_training(self, rollouts, **how):
+    self.module.train("entropy" in how)
+    return real_forward(self, rollouts, **how)
+
+
+def noise_in_training(self, rollouts, **how):
+    forward = real_forward(self, rollouts, **how)
+    noise = 1e-3 * torch.randn_like(forward.logp) if "entropy" in how else 0.0
+    return replace(forward, logp=(forward.logp + noise).where(rollouts.mask, 0.0))
+
+
+def the_other_way(self, rollouts):
+    said = real_score(self, rollouts)
+    return replace(said, outcomes=[replace(one, value=-one.value) for one in said.outcomes], tokens=-said.tokens)
+
+
+def normalised_in_parts(count):
+    """The mean over micro-batches of their own means: what comes of a denominator that is taken from each."""
+
+    def apply(self, policy, experience, loss_of, microbatch=None):
+        rows = len(experience.rollouts)
+        parts = -(-rows // (microbatch or self.adam.microbatch or rows))
+
+        def mean_of(part, its):
+            loss, metrics = loss_of(part, its)
+            return loss * count(experience.mask) / count(part.mask).clamp(min=1) / parts, metrics
+
+        return real_apply(self, policy, experience, mean_of, microbatch)
+
+    return apply
+
+
+def means_for_sums(self, *args):
+    self.per_token = True
+    return real_learn(self, *args)
+
+
+def adapters_off(self):
+    real_reference(self)
+    if self._adapters == "trained":
+        self._reference = "adapters off"
+
+
 PLANTED = {
     1: ("rlaif_kernels.token_logprobs", rolled),
     2: ("rlaif_core.sampling._trimmed", without_end),
@@ -90,12 +141,25 @@ PLANTED = {
     30: ("rlaif_core.plugins.checked", lambda build, given, where, objects=(): dict(given)),
 }
 
+# Traps that lie in whole optimisers and in trained adapters, where the parts that they are made of are right.
+DEEPER = [
+    (12, "rlaif_core.policy.TransformersPolicy.forward", dropout_in_training),
+    (12, "rlaif_core.policy.TransformersPolicy.forward", noise_in_training),
+    (13, "rlaif_builtins.optimisers.reference.KlPenalty.score", the_other_way),
+    (13, "rlaif_builtins.optimisers.reinforce.Reinforce.weights", lambda self: {"kl": -self.kl}),
+    (13, "rlaif_builtins.optimisers.ppo.Ppo.weights", lambda self: {"kl": -self.kl}),
+    (13, "rlaif_builtins.optimisers.grpo.kl_loss", lambda *args: -real_kl(*args)),
+    (15, "rlaif_builtins.optimisers.update.Update.apply", normalised_in_parts(lambda mask: mask.sum())),
+    (15, "rlaif_builtins.optimisers.update.Update.apply", normalised_in_parts(lambda mask: mask.any(1).sum())),
+    (20, "rlaif_core.policy.TransformersPolicy.keep_reference", adapters_off),
+    (25, "rlaif_builtins.optimisers.dpo.Dpo._learn", means_for_sums),
+]
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_fails_when_its_trap_is_planted(number, monkeypatch):
+
+@pytest.mark.parametrize(("number", "target", "wrong"), [*((n, *PLANTED[n]) for n in NUMBERS), *DEEPER])
+def test_fails_when_its_trap_is_planted(number, target, wrong, monkeypatch):
     from rlaif_builtins.selfcheck import models
 
-    target, wrong = PLANTED[number]
     models.policy.cache_clear()
     monkeypatch.setattr(target, wrong)
     for module in (

@@ -92,10 +92,27 @@ def policy(**how: Any) -> TransformersPolicy:
     return fresh(**how)
 
 
-def fresh(lora: dict[str, Any] | None = None, **how: Any) -> TransformersPolicy:
+def fresh(lora: dict[str, Any] | None = None, adapter: str | None = None, **how: Any) -> TransformersPolicy:
     """A policy of one's own, to be trained."""
     with checkpoint(**how) as folder, quiet():  # adapters on GPT-2's transposed layers are fine, if noted
-        return TransformersPolicy(folder, device="cpu", lora=lora)
+        return TransformersPolicy(folder, device="cpu", lora=lora, adapter=adapter)
+
+
+def shaken(of: TransformersPolicy) -> TransformersPolicy:
+    """The policy after training of a kind: whatever can be trained has moved at random."""
+    with torch.no_grad():
+        for parameter in of.module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return of
+
+
+def continued() -> TransformersPolicy:
+    """A policy of one's own that goes on from a trained adapter."""
+    module: Any = shaken(fresh(lora={"r": 2})).module
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        module.save_pretrained(folder)
+        return fresh(adapter=folder)
 
 
 def rollouts(of: TransformersPolicy | None = None, **sampling: Any) -> Rollouts:

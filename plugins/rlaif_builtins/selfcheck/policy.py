@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
-from rlaif_builtins.selfcheck.models import PROMPTS, fresh, policy, rollouts
+from rlaif_builtins.optimisers.grpo import Grpo
+from rlaif_builtins.optimisers.ppo import Ppo
+from rlaif_builtins.optimisers.update import Adam
+from rlaif_builtins.selfcheck.models import PROMPTS, continued, fresh, policy, rollouts, shaken
 from rlaif_builtins.selfcheck.registry import check, hold
-from rlaif_core import Rollouts, Sampling
+from rlaif_core import Optimiser, Rollouts, Sampling
 from rlaif_core.policy import TransformersPolicy
+from rlaif_core.testing import make_experience
 
 
 def one_by_one(of: TransformersPolicy, row: int, drawn: Rollouts) -> Tensor:
@@ -90,26 +94,50 @@ def padding() -> str:
     return f"largest change {worst:.0e} with absolute positions"
 
 
-@check(12, "the ratio to the sampler is 1 before the first update, dropout or not")
+def standing_still(of: TransformersPolicy) -> None:
+    """Three epochs at lr = 0 clip nothing and drift nowhere, on the policy's own rollouts and on an earlier one's.
+
+    The clip range is next to nothing, so that the slightest ratio other than 1 counts.
+    """
+    adam = Adam(lr=0.0, microbatch=4)
+    optimisers: tuple[Optimiser, ...] = (
+        Grpo(epochs=3, low=1e-4, high=1e-4, adam=adam),
+        Ppo(epochs=3, minibatches=2, low=1e-4, high=1e-4, adam=adam),
+    )
+    for optimiser in optimisers:
+        optimiser.prepare(of, 2)
+        drawn = rollouts(of)
+        for origin in (of.version, of.version - 1):
+            its = dataclasses.replace(drawn, policy_version=origin)
+            said = optimiser.step(of, make_experience(its))
+            name = type(optimiser).__name__
+            # Neither can be below 0, so that a mean of 0 over the epochs is 0 in each of them.
+            hold(said["clip_fraction"] == 0, f"{name} at lr = 0 clips {said['clip_fraction']:.1%} of the tokens")
+            hold(abs(said["approx_kl"]) < 1e-6, f"{name} at lr = 0 drifts by {said['approx_kl']:.1e} nats a token")
+
+
+@check(12, "the ratio to the sampler is 1 before the first update, and at lr = 0 in every epoch, dropout or not")
 def ratio() -> str:
     worst = 0.0
-    for of in (policy(), policy(dropout=0.3)):
+    for dropout in (0.0, 0.3):
+        of = policy(dropout=dropout)
         drawn = rollouts(of)
         with torch.no_grad():
             first, second = of.logprobs(drawn), of.logprobs(drawn)
         hold(torch.equal(first, second), "two passes over the same weights disagree: dropout is on")
         worst = max(worst, float((first - drawn.logp).abs().max()))
+        standing_still(fresh(dropout=dropout))
     hold(worst < 1e-4, f"the trainer's log-probs differ from the sampler's by {worst:.1e}")
-    return f"largest log-ratio {worst:.0e}"
+    return f"largest log-ratio {worst:.0e}; at lr = 0 nothing is clipped"
 
 
-@check(20, "the reference is the policy at the start, whatever is trained since")
+@check(20, "the reference is the policy at the start, a trained adapter included, whatever is trained since")
 def reference() -> str:
     kinds: list[tuple[str, TransformersPolicy]] = [("full", fresh())]
     try:
         import peft  # noqa: F401
 
-        kinds.append(("lora", fresh(lora={"r": 2})))
+        kinds += [("lora", fresh(lora={"r": 2})), ("trained adapter", continued())]
     except ImportError:
         pass
     for name, of in kinds:
@@ -118,9 +146,7 @@ def reference() -> str:
         with torch.no_grad():
             start = of.logprobs(drawn)
             hold(torch.equal(start, of.reference_logprobs(drawn)), f"{name}: the KL at step 0 is not 0")
-            for parameter in of.module.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+            shaken(of)
             hold(torch.equal(start, of.reference_logprobs(drawn)), f"{name}: training moved the reference")
             hold(not torch.equal(start, of.logprobs(drawn)), f"{name}: the policy did not move")
     return "KL at the start is 0: " + ", ".join(name for name, _ in kinds)
