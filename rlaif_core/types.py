@@ -30,7 +30,17 @@ def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(mapping))
 
 
+def _check_is_tensor(owner: str, name: str, value: object) -> None:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise PluginError(
+            f"{owner}.{name} is a {type(value).__name__}, but must be a tensor; the stage that built it is at fault"
+        )
+
+
 def _check_tensor(owner: str, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    _check_is_tensor(owner, name, tensor)
     if tuple(tensor.shape) != shape or tensor.dtype != dtype:
         raise PluginError(
             f"{owner}.{name} is {tuple(tensor.shape)} {tensor.dtype}, but must be {shape} {dtype}; "
@@ -107,6 +117,7 @@ class Rollouts:
         for name in ("completions", "finish"):
             if len(getattr(self, name)) != rows:
                 raise PluginError(f"Rollouts hold {rows} prompts but {len(getattr(self, name))} {name}")
+        _check_is_tensor("Rollouts", "tokens", self.tokens)
         if self.tokens.dim() != 2:
             raise PluginError(f"Rollouts.tokens has {self.tokens.dim()} dimensions, but must be [B,T]")
         shape = (rows, int(self.tokens.shape[1]))
@@ -174,6 +185,11 @@ class Experience:
             object.__setattr__(self, "counted", torch.ones(len(self.rollouts), dtype=torch.bool, device=mask.device))
         _check_tensor("Experience", "counted", self.counted, (len(self.rollouts),), torch.bool)  # type: ignore[arg-type]
         for kind in ("advantages", "returns"):
+            if not isinstance(getattr(self, kind), Mapping):
+                raise PluginError(
+                    f"Experience.{kind} is a {type(getattr(self, kind)).__name__}, but must map each channel to a "
+                    "tensor [B,T]; the stage that built it is at fault"
+                )
             for channel, values in getattr(self, kind).items():
                 where = f"{kind}[{channel!r}]"
                 _check_tensor("Experience", where, values, tuple(mask.shape), torch.float32)

@@ -28,6 +28,8 @@ def named(part: object, method: str) -> str:
 
 def per_token(part: str, values: Tensor, rollouts: Rollouts) -> None:
     """Values for tokens are [B,T] f32, finite, 0 off-mask."""
+    if not isinstance(values, Tensor):
+        raise PluginError(f"{part} is a {type(values).__name__}, but must be a tensor [B,T] float32")
     if values.shape != rollouts.mask.shape or values.dtype != torch.float32:
         raise PluginError(f"{part} is {tuple(values.shape)} {values.dtype}, but must be [B,T] float32")
     if not bool(torch.isfinite(values).all()):

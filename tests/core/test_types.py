@@ -67,6 +67,7 @@ BAD_ROLLOUTS = {
     "no rows": ({"prompts": ()}, "Rollouts are empty; an action must return at least one answer"),
     "completions": ({"completions": ("one",)}, "Rollouts hold 4 prompts but 1 completions"),
     "finish": ({"finish": ("stop",) * 3}, "Rollouts hold 4 prompts but 3 finish"),
+    "list of tokens": ({"tokens": [[0]]}, "Rollouts.tokens is a list, but must be a tensor; the stage that built it"),
     "flat tokens": (changed("tokens", lambda t: t[0]), r"Rollouts.tokens has 1 dimensions, but must be \[B,T\]"),
     "short tokens": (changed("tokens", lambda t: t[:, 1:]), r"Rollouts.attend is \(4, \d+\) torch.bool, but must be"),
     "type of tokens": (changed("tokens", lambda t: t.int()), r"Rollouts.tokens is .* torch.int32, but must be .*int64"),
@@ -123,6 +124,16 @@ def bad_advantages(change: Any) -> dict[str, Any]:
 
 BAD_EXPERIENCE = {
     "shape": (bad_advantages(lambda a: a[:, 1:]), rl.PluginError, r"Experience.advantages\['reward'\] is \(4, \d+\)"),
+    "lists": (
+        bad_advantages(lambda a: a.tolist()),
+        rl.PluginError,
+        r"Experience.advantages\['reward'\] is a list, but must be a tensor",
+    ),
+    "no channels": (
+        {"advantages": torch.zeros(4)},
+        rl.PluginError,
+        "is a Tensor, but must map each channel",
+    ),
     "type": (bad_advantages(lambda a: a.double()), rl.PluginError, "torch.float64, but must be .* torch.float32"),
     "nan": (
         bad_advantages(lambda a: a * torch.nan),
