@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlaif_core.errors import FeedbackError, PluginError
+from rlaif_core.errors import FeedbackError, PluginError, blame
 from rlaif_core.feedback import Outcome, Question, Verdict, outcomes_of
 from rlaif_core.protocols import Judge
 from rlaif_core.testing.compare import untouched
@@ -22,8 +22,7 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
         Question(prompt=chat, answers=("yes",), rubric="Be brief."),
         Question(prompt=prompt, answers=("", " ", "да 🙂", "red", "red"), rubric="Be right."),
     ]
-    if list(judge.ask([])):
-        raise PluginError(f"{part} returned verdicts when asked nothing")
+    _asked(judge, part, [])
     first = {"a list of questions": _asked(judge, part, questions)}
     if reasons := all_failed(first["a list of questions"]):
         raise PluginError(f"{part} failed on every answer: {reasons}")
@@ -36,13 +35,12 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
 
 
 def _asked(judge: Judge, part: str, questions: Sequence[Question]) -> tuple[Outcome, ...]:
-    with untouched(part, questions=questions):
+    with blame(f"{part} on {len(questions)} questions"), untouched(part, questions=questions):
         verdicts = judge.ask(questions)
-    count = len(verdicts) if hasattr(verdicts, "__len__") else f"a {type(verdicts).__name__}"
+    count = len(verdicts) if hasattr(verdicts, "__len__") else None
     if count != len(questions):
-        raise PluginError(
-            f"{part} returned {count} verdicts for {len(questions)} questions; return a list, one a question"
-        )
+        given = f"a {type(verdicts).__name__}" if count is None else f"{count} verdicts"
+        raise PluginError(f"{part} returned {given} for {len(questions)} questions; return a list, a verdict each")
     outcomes: list[Outcome] = []
     for question, verdict in zip(questions, verdicts, strict=True):
         if not isinstance(verdict, Verdict):

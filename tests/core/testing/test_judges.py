@@ -29,7 +29,9 @@ def test_a_good_judge_passes() -> None:
 
 BAD_JUDGES = {
     "too few": (lambda qs: verdicts(qs, by_length)[1:], r"Judge\.ask returned 2 verdicts for 3 questions"),
-    "generator": (lambda qs: iter(verdicts(qs, by_length)), r"returned a list_iterator verdicts for 3 questions"),
+    "generator": (lambda qs: iter(verdicts(qs, by_length)), r"returned a list_iterator for 0 questions; return a list"),
+    "nothing": (lambda qs: None, r"Judge\.ask returned a NoneType for 0 questions; return a list, a verdict each"),
+    "nothing for some": (lambda qs: None if qs else [], r"Judge\.ask returned a NoneType for 3 questions"),
     "bare scores": (lambda qs: [1.0] * len(qs), r"returned a float; return rl.Verdict"),
     "too few answers": (
         lambda qs: [rl.Verdict(outcomes=(rl.Score(1),))] * len(qs),
@@ -39,7 +41,7 @@ BAD_JUDGES = {
     "chance": (lambda qs: verdicts(qs, lambda q, a: rl.Score(random.random())), "asked the same thing twice"),
     "outage": (lambda qs: verdicts(qs, lambda q, a: rl.Failed("no network")), "failed on every answer: no network"),
     "company": (lambda qs: verdicts(qs, lambda q, a: rl.Score(len(qs))), "differently when it is asked alone"),
-    "asked nothing": (lambda qs: verdicts(qs, by_length) or [1], "returned verdicts when asked nothing"),
+    "asked nothing": (lambda qs: verdicts(qs, by_length) or [1], "returned 1 verdicts for 0 questions"),
 }
 
 
@@ -48,3 +50,12 @@ def test_each_defect_of_a_judge_is_told_by_its_own_sentence(defect: str) -> None
     ask, sentence = BAD_JUDGES[defect]
     with pytest.raises(rl.PluginError, match=sentence):
         check_judge(judge(ask))
+
+
+def test_what_a_judge_raises_says_whose_it_is() -> None:
+    def ask(questions: Sequence[rl.Question]) -> list[rl.Verdict]:
+        raise TimeoutError("no network")
+
+    with pytest.raises(TimeoutError) as caught:
+        check_judge(judge(ask))
+    assert "Judge.ask on 0 questions" in caught.value.__notes__[0]
