@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from rlaif_core.offers import RewardFunction
 from rlaif_core.protocols import RewardSource
 from rlaif_core.testing.compare import untouched
 from rlaif_core.testing.contract import alike, all_failed, asked_again, named, per_token
-from rlaif_core.testing.values import awkward_rollouts
+from rlaif_core.testing.values import awkward_rollouts, wider
 from rlaif_core.types import Rollouts
 
 
@@ -40,6 +41,13 @@ def check_reward(
         raise PluginError(f"{part} failed on every answer of an ordinary batch: {reasons}")
     if repeatable:
         asked_again(part, first, lambda name: _scored(source, part, batches[name], name), tolerance)
+        for situation, same in (
+            ("when the batch is padded wider", wider(plain)),
+            ("when the groups are numbered otherwise", replace(plain, group=plain.group + 5)),
+        ):
+            its = _scored(source, part, same, f"an ordinary batch, {situation}")
+            complaint = f"{part} scores the same answer differently {situation}"
+            alike(complaint, first["an ordinary batch"], its, tolerance)
     if pointwise:
         rows = list(reversed(range(len(plain))))
         mirrored = _scored(source, part, plain.take(rows), "an ordinary batch in reverse order")

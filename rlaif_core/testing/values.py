@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rlaif_core.errors import PluginError
 from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score, Scored, outcomes_of
@@ -90,6 +91,15 @@ def left_padded(rollouts: Rollouts) -> Rollouts:
     order = rollouts.attend.long().argsort(dim=1, stable=True)
     names = ("tokens", "attend", "mask", "logp")
     return replace(rollouts, **{name: getattr(rollouts, name).gather(1, order) for name in names})
+
+
+def wider(rollouts: Rollouts, columns: int = 3) -> Rollouts:
+    """The same rollouts with more padding behind, as longer company leaves them."""
+    names = ("tokens", "attend", "mask", "logp")
+    padded: dict[str, Any] = {name: pad(getattr(rollouts, name), (0, columns)) for name in names}
+    if rollouts.kept is not None:
+        padded["kept"] = pad(rollouts.kept, (0, 0, 0, columns), value=-1)
+    return replace(rollouts, **padded)
 
 
 def cut_off(rollouts: Rollouts) -> Rollouts:

@@ -68,6 +68,11 @@ BAD_SOURCES = {
     "chance": (lambda r: [random.random() for _ in range(len(r))], r"differently when asked the same thing twice"),
     "rank": (rank, r"scores the same answer differently when it comes alone"),
     "position": (lambda r: list(range(len(r))), r"scores the same answer differently when the batch is reversed"),
+    "padding": (lambda r: [float(r.attend.shape[1])] * len(r), r"answer differently when the batch is padded wider"),
+    "labels": (
+        lambda r: [value + int(label) for value, label in zip(lengths(r), r.group, strict=True)],
+        r"answer differently when the groups are numbered otherwise",
+    ),
     "outage": (
         lambda r: [rl.Failed("no network")] * len(r),
         r"failed on every answer of an ordinary batch: no network",
@@ -86,6 +91,7 @@ BAD_TOKENS = {
     "shape": (lambda tokens, r: tokens[:, 1:], r"token scores is \(4, \d+\) torch.float32, but must be \[B,T\]"),
     "type": (lambda tokens, r: tokens.double(), r"torch.float64, but must be \[B,T\] float32"),
     "off-mask": (lambda tokens, r: tokens + 1, "0 wherever the rollouts' mask is False"),
+    "list": (lambda tokens, r: tokens.tolist(), r"token scores is a list, but must be a tensor \[B,T\] float32"),
     "sum": (lambda tokens, r: tokens * 2, r"answer 0 scored 3.0, but its token scores sum to 6.0"),
 }
 

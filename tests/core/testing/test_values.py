@@ -5,7 +5,7 @@ import torch
 
 import rlaif_core as rl
 from rlaif_core.testing import FakePolicy, make_experience, make_feedback, make_rollouts
-from rlaif_core.testing.values import awkward_feedback, awkward_rollouts, left_padded
+from rlaif_core.testing.values import awkward_feedback, awkward_rollouts, left_padded, wider
 
 
 def test_rollouts_hold_the_written_answers_in_their_groups() -> None:
@@ -57,6 +57,16 @@ def test_where_the_padding_is_changes_no_log_prob() -> None:
     policy, right = FakePolicy(), make_rollouts()
     left = left_padded(right)
     assert torch.allclose(policy.logprobs(left)[left.mask], policy.logprobs(right)[right.mask], atol=1e-6)
+
+
+def test_more_padding_changes_no_log_prob() -> None:
+    policy = FakePolicy()
+    sampler = policy.sampler(seed=0, step=1, group=2)
+    truncated = sampler.sample([rl.Prompt(id="one", text="is it")], rl.Sampling(max_tokens=4, top_k=3))
+    for rollouts in (make_rollouts(), truncated):
+        padded = wider(rollouts)
+        assert padded.attend.shape[1] == rollouts.attend.shape[1] + 3
+        assert torch.allclose(policy.logprobs(padded)[padded.mask], rollouts.logp[rollouts.mask], atol=1e-5)
 
 
 def test_awkward_feedback_is_what_its_names_say() -> None:
