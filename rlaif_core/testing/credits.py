@@ -10,12 +10,12 @@ from rlaif_core.protocols import Credit, Critic
 from rlaif_core.testing.compare import difference, snapshot, untouched
 from rlaif_core.testing.contract import named
 from rlaif_core.testing.fake import FakeCritic
-from rlaif_core.testing.values import awkward_feedback, awkward_rollouts, make_rollouts
+from rlaif_core.testing.values import awkward_feedback, awkward_rollouts, make_rollouts, wider
 from rlaif_core.types import Experience, Rollouts
 
 
 def check_credit(credit: Credit, *, critic: Critic | None = None, tolerance: float = 1e-4) -> None:
-    """Check a credit assignment: channels, rows that do not count, order, memory, and what it does to its input.
+    """Check a credit assignment: channels, who counts, order, padding, memory, and what it does to its input.
 
     Shapes, finiteness and zeros off-mask are checked by `Experience` itself. `critic` replaces the `FakeCritic`.
     """
@@ -32,14 +32,24 @@ def check_credit(credit: Credit, *, critic: Critic | None = None, tolerance: flo
             again = _assigned(credit, part, rollouts, feedback, critic, given)
             if path := difference(snapshot(first, "experience"), snapshot(again, "experience")):
                 raise PluginError(f"{part} answers differently when asked twice about {given}: {path} changed")
+    _check_company(credit, part, critic, tolerance)
+
+
+def _check_company(credit: Credit, part: str, critic: Critic, tolerance: float) -> None:
+    """Neither the order of the rows nor the padding that longer company brings may change an advantage."""
     rollouts = make_rollouts([("yes", "no please"), ("it is red", "blue")])
     feedback = awkward_feedback(rollouts)["plain scores"]
     rows = list(reversed(range(len(rollouts))))
     straight = _assigned(credit, part, rollouts, feedback, critic, "an ordinary batch")
     mirrored = _assigned(credit, part, rollouts.take(rows), feedback.take(rows), critic, "a batch in reverse")
-    one, other = straight.advantages["reward"][rows], mirrored.advantages["reward"]
-    if not torch.allclose(one, other, atol=tolerance, rtol=tolerance):
-        raise PluginError(f"{part} gives an answer another advantage when the rows come in reverse order")
+    padded = _assigned(credit, part, wider(rollouts), feedback, critic, "a batch padded wider")
+    expected = straight.advantages["reward"]
+    for situation, its in (
+        ("the rows come in reverse order", mirrored.advantages["reward"][rows]),
+        ("the batch is padded wider", padded.advantages["reward"][:, : expected.shape[1]]),
+    ):
+        if not torch.allclose(expected, its, atol=tolerance, rtol=tolerance):
+            raise PluginError(f"{part} gives an answer another advantage when {situation}")
 
 
 def _assigned(
@@ -51,15 +61,21 @@ def _assigned(
         raise PluginError(f"{part} returned a {type(experience).__name__}; return an Experience")
     if experience.rollouts is not rollouts or experience.feedback is not feedback:
         raise PluginError(f"{part} must pass on the rollouts and feedback that it was given")
-    _, counted = feedback.by_channel(rollouts.group)
+    _check_counted(experience, part, given)
     for channel in dict.fromkeys(feedback.channels.values()):
         if channel not in experience.advantages:
             raise PluginError(f"{part} gave no advantages for channel {channel!r} ({given})")
         if experience.advantages[channel].requires_grad:
             raise PluginError(f"{part} returned advantages that carry gradients; detach them")
-        learnt = experience.advantages[channel][~counted] * experience.mask[~counted]
-        if bool((learnt != 0).any()):
-            raise PluginError(
-                f"{part} gave an answer that nobody scored an advantage ({given}); leave it out by counted"
-            )
     return experience
+
+
+def _check_counted(experience: Experience, part: str, given: str) -> None:
+    """What nobody scored must not count at all: even with an advantage of 0 it would be in the denominators."""
+    assert experience.counted is not None
+    _, scored = experience.feedback.by_channel(experience.rollouts.group)
+    if bool((experience.counted.cpu() & ~scored).any()):
+        raise PluginError(
+            f"{part} counts an answer that nobody scored ({given}); leave it out: "
+            "Experience(counted=...) False where feedback.by_channel(group)[1] is"
+        )

@@ -44,9 +44,7 @@ def write_into_logp(rollouts: rl.Rollouts, feedback: rl.Feedback, critic: rl.Cri
 
 
 def everybody(experience: rl.Experience) -> rl.Experience:
-    everyone = torch.ones(len(experience.rollouts), dtype=torch.bool)
-    ones = {channel: experience.rollouts.mask.float() for channel in experience.advantages}
-    return replace(experience, advantages=ones, counted=everyone)
+    return replace(experience, counted=torch.ones(len(experience.rollouts), dtype=torch.bool))
 
 
 BAD_CREDITS = {
@@ -62,8 +60,9 @@ BAD_CREDITS = {
         advantages(lambda a, m: torch.arange(len(a))[:, None] * (a != 0).float()),
         "another advantage when the rows come in reverse order",
     ),
+    "padding": (advantages(lambda a, m: a * m.shape[1]), "another advantage when the batch is padded wider"),
     "writes": (write_into_logp, r"changed its input rollouts\.logp in place"),
-    "everybody": (changed(everybody), "gave an answer that nobody scored an advantage"),
+    "everybody": (changed(everybody), "counts an answer that nobody scored .*one abstention.*; leave it out"),
     "off-mask": (advantages(lambda a, m: a + 1), "must be 0 wherever the rollouts' mask is False"),
 }
 
