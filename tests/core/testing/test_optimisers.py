@@ -84,6 +84,19 @@ class Thaws(Ascent):
         next(iter(policy.module.parameters())).requires_grad_(False)
 
 
+class Freezes(Ascent):
+    def step(self, policy: rl.Policy, experience: rl.Experience) -> Mapping[str, Any]:
+        metrics = super().step(policy, experience)
+        policy.module.requires_grad_(False)
+        return metrics
+
+
+class Descends(Ascent):
+    def prepare(self, policy: rl.Policy, steps: int) -> None:
+        super().prepare(policy, steps)
+        self.adam.param_groups[0]["maximize"] = True
+
+
 class Diverges(Ascent):
     def step(self, policy: rl.Policy, experience: rl.Experience) -> Mapping[str, Any]:
         metrics = super().step(policy, experience)
@@ -148,7 +161,9 @@ BAD_OPTIMISERS: list[tuple[type[Ascent], type[Exception], str]] = [
     (StandsStill, rl.PluginError, "moved no parameter in 3 steps"),
     (KeepsTheVersion, rl.PluginError, "left policy.version at 0; add 1 for every update"),
     (MovesTheFrozen, rl.PluginError, "moved a frozen parameter; train those with requires_grad only"),
-    (Thaws, rl.PluginError, "changed requires_grad of the policy's parameters"),
+    (Thaws, rl.PluginError, r"Thaws\.prepare changed requires_grad of the policy's parameters"),
+    (Freezes, rl.PluginError, r"Freezes\.step changed requires_grad of the policy's parameters"),
+    (Descends, rl.PluginError, "made the better of two answers less likely against the worse in each of 3 steps"),
     (Diverges, rl.PluginError, "left NaN or inf in the parameter 'embedding.weight'"),
     (WritesAdvantages, rl.PluginError, r"changed its input experience\.advantages\['reward'\] in place"),
     (Forgets, rl.PluginError, r"state_dict does not hold all that a resumed run needs: after 3 more steps .* differs"),
@@ -169,6 +184,19 @@ def test_each_defect_of_an_optimiser_is_told_by_its_own_sentence(
 ) -> None:
     with pytest.raises(error, match=sentence):
         check_optimiser(build)
+
+
+def test_what_makes_no_optimiser_is_refused() -> None:
+    with pytest.raises(rl.PluginError, match=r"given an instance of Ascent, but must make several; give the class"):
+        check_optimiser(Ascent())  # type: ignore[arg-type]
+    with pytest.raises(rl.PluginError, match=r"Ascent is a class; give an instance of it"):
+        check_optimiser(lambda: Ascent)  # type: ignore[arg-type, return-value]
+    with pytest.raises(rl.PluginError, match=r"a object has no method prepare\(\)"):
+        check_optimiser(object)  # type: ignore[arg-type]
+
+
+def test_an_update_that_favours_no_answer_can_be_allowed() -> None:
+    check_optimiser(Descends, improves=False)
 
 
 def test_what_an_optimiser_raises_says_in_which_step() -> None:
