@@ -38,7 +38,7 @@ class TransformersPolicy:
 
     model: a folder or a hub id. dtype: of the weights ("float32", "bfloat16", "auto"). device: "auto" takes a GPU
     where there is one. chat: whether prompts go through the chat template (default: where the tokenizer has one); in
-    neither case can a text write control tokens. lora: {r, alpha, dropout, targets} trains low-rank adapters only;
+    neither case can a text write control tokens. lora: {r, alpha, targets} trains low-rank adapters only;
     adapter: a trained adapter to go on from. eos: the end-of-sequence token, for a tokenizer that names none.
     attention: an `attn_implementation` of transformers. kernels: "auto" computes linear layers by oneDNN where torch's
     own way is slow (`rlaif_kernels.dense`) and generates in C++ where it can (`rlaif_kernels.llama`); "torch" neither.
@@ -241,8 +241,13 @@ def _adapted(module: Any, lora: dict[str, Any] | None, adapter: str | None) -> A
     if adapter is not None:
         with _loading(f"adapter {adapter!r}"):
             return peft.PeftModel.from_pretrained(module, adapter, is_trainable=True)
-    known = {"r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
+    known = {"r": "r", "alpha": "lora_alpha", "targets": "target_modules"}
     options = {"targets": "all-linear", **(lora or {})}
+    if dropout := options.pop("dropout", 0):
+        raise ConfigError(
+            f"[policy] lora has dropout = {dropout}, but there is none in training: the log-probs that are trained "
+            "must be those of sampling. Leave it out"
+        )
     if unknown := set(options) - set(known):
         raise ConfigError(f"[policy] lora has no option {min(unknown)!r}. Options: {', '.join(known)}")
     named = {known[name]: value for name, value in options.items()}
