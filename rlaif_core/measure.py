@@ -10,18 +10,22 @@ def measure(experience: Experience, reported: Metrics, seconds: float) -> Metric
     """The batch means of one step beside the optimiser's own metrics.
 
     `reward` and `cost/<channel>` are the weighted sums over the configured sources, averaged over the answers that
-    count; `reward/<source>` is a source's own mean, unweighted, and all there is of what the optimiser contributes
-    (a KL penalty). Where nobody scored anything there is neither, for no score is not a score of 0. `counted` is the
-    share of the answers that count. Seconds are of the wall clock; tokens are those that the policy chose.
+    count in the experience and have a score; `reward/<source>` is a source's own mean over all answers, unweighted, and
+    all there is of what the optimiser contributes (a KL penalty). Where nobody scored anything there is neither, for no
+    score is not a score of 0. `counted` is the share of the answers that count. Seconds are of the wall clock; tokens
+    are those that the policy chose.
     """
     rollouts, feedback = experience.rollouts, experience.feedback
+    assert experience.counted is not None
+    takes_part = experience.counted.cpu()
     metrics: dict[str, float] = {}
     for channel in dict.fromkeys(feedback.channels.values()):
         if feedback.sources(channel, contributed=False):
-            values, counted = feedback.totals(rollouts.group, channel, contributed=False)
+            values, scored = feedback.totals(rollouts.group, channel, contributed=False)
+            counted = scored & takes_part
             name = channel if channel == "reward" else channel.replace("cost:", "cost/")
             if bool(counted.any()):
-                metrics[name] = float(values.sum()) / int(counted.sum())
+                metrics[name] = float(values.where(counted, 0.0).sum()) / int(counted.sum())
     for name in feedback.sources("reward"):
         scores = [outcome.value for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
         if scores:
@@ -32,7 +36,7 @@ def measure(experience: Experience, reported: Metrics, seconds: float) -> Metric
             **metrics,
             "length": tokens / len(rollouts),
             "truncated": sum(finish == "length" for finish in rollouts.finish) / len(rollouts),
-            "counted": float(experience.counted.float().mean()) if experience.counted is not None else 1.0,
+            "counted": float(takes_part.float().mean()),
             "failed": feedback.fraction(Failed),
             "abstained": feedback.fraction(Abstain),
             "seconds": seconds,

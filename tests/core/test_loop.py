@@ -100,6 +100,19 @@ def test_sources_are_summed_by_weight_within_their_channel():
     assert "reward/c" not in metrics
 
 
+def test_the_reward_is_of_the_answers_that_count():
+    class First(Spread):
+        def assign(self, rollouts, feedback, critic):
+            counted = torch.arange(len(rollouts)) < self.count
+            return rl.Experience(rollouts=rollouts, feedback=feedback, advantages={}, counted=counted)
+
+    loop = make([3.0, 1.0, 9.0, 9.0, 9.0, 9.0], credit=First())
+    loop.credit.count = 2
+    assert advance(loop)[1]["reward"] == 2.0
+    loop.credit.count = 0
+    assert "reward" not in advance(loop)[1]
+
+
 def test_what_the_optimiser_contributes_is_scored_and_weighted_but_is_not_the_reward():
     class Contributes(Still):
         def weights(self):
