@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rlaif_builtins.optimisers.losses import PairLoss, kl_estimate, pair_loss
+from rlaif_builtins.optimisers.losses import PairLoss, pair_loss
 from rlaif_builtins.optimisers.parts import detached
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.errors import TrainingError
@@ -24,6 +25,8 @@ class Dpo(Optimiser):
     beta: how fast the implied reward grows with the log-ratio. loss: "sigmoid" (DPO) or "ipo". smoothing: probability
     that a label is wrong (conservative DPO). per_token: take the mean of an answer's log-ratios in place of their sum,
     as IPO's authors did. pairs: "best_worst" of each group, or "all" that differ in score; a group of ties gives none.
+    There is no metric `kl`: its estimators hold on the policy's own samples only, which recorded answers are not, nor
+    those that were selected by their scores.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Dpo(Optimiser):
     ) -> None:
         insist(
             "optimiser 'dpo'",
-            (beta > 0, f"beta is {beta}, but must be above 0"),
+            (0 < beta < math.inf, f"beta is {beta}, but must be a finite number above 0"),
             (0 <= smoothing < 0.5, f"smoothing is {smoothing}, but must be in [0, 0.5)"),
             (smoothing == 0 or loss == "sigmoid", "smoothing belongs to loss 'sigmoid'; ipo has none"),
         )
@@ -77,7 +80,6 @@ class Dpo(Optimiser):
                     "logp/chosen": liked.sum() / total,
                     "logp/rejected": disliked.sum() / total,
                     "entropy": forward.entropy.sum() / lengths.sum(),
-                    "kl": kl_estimate(forward.logp, reference[rows], "k3").sum() / len(lengths),
                 }
             return losses.sum() / total, metrics
 
