@@ -287,6 +287,7 @@ def test_an_absurd_ratio_raises_instead_of_breaking_the_weights() -> None:
     ("options", "complaint"),
     [
         ({"kl": -0.1}, "kl is -0.1"),
+        ({"kl": math.inf}, "kl is inf"),
         ({"kl": 0.1, "reference": False}, "kl needs the reference"),
         ({"epochs": 0}, "epochs is 0"),
         ({"low": 1.0}, "low is 1.0 and high 0.2"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -143,6 +144,23 @@ def test_weights_that_stand_still_never_drift(options: dict) -> None:
         assert metrics["kl"] == 0
 
 
+class Company(FakePolicy):
+    """Its log-probs depend on how many answers share a pass, as rounding does."""
+
+    def forward(self, rollouts, **how):
+        said = super().forward(rollouts, **how)
+        return replace(said, logp=(said.logp + len(rollouts) / 10).where(rollouts.mask, 0.0))
+
+
+@pytest.mark.parametrize("microbatch", [None, 3])
+def test_in_half_precision_the_ratio_is_1_whatever_is_trained_together(microbatch: int | None) -> None:
+    policy = Company()
+    policy.module.bfloat16()
+    optimiser = prepared(policy, minibatches=3, adam=Adam(lr=0.0, microbatch=microbatch))
+    metrics = optimiser.step(policy, credited(optimiser, sampled(policy, group=4)))
+    assert metrics["approx_kl"] == metrics["clip_fraction"] == 0
+
+
 def test_the_samplers_rounding_is_no_drift_of_fresh_rollouts() -> None:
     policy = FakePolicy()
     optimiser, rollouts = prepared(policy, epochs=1), sampled(policy)
@@ -241,6 +259,7 @@ def test_the_kl_weight_is_steered_towards_its_target() -> None:
     ("options", "complaint"),
     [
         ({"kl": -0.1}, "kl is -0.1"),
+        ({"kl": math.inf}, "kl is inf"),
         ({"kl": 0.0, "kl_target": 6.0}, "kl_target needs a kl above 0"),
         ({"kl_target": 0.0}, "kl_target needs"),
         ({"kl_horizon": 0}, "kl_horizon is 0"),

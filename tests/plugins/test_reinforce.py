@@ -248,6 +248,7 @@ def test_a_batch_of_which_nothing_counts_is_refused() -> None:
     ("options", "complaint"),
     [
         ({"kl": -0.1}, "kl is -0.1"),
+        ({"kl": math.inf}, "kl is inf"),
         ({"aggregation": "constant"}, "length is None, but aggregation 'constant' needs one"),
         ({"length": 5}, "length is 5, but aggregation 'sequence_sum' has none"),
     ],

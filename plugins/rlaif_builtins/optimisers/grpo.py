@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -49,7 +50,7 @@ class Grpo(Optimiser):
     ) -> None:
         insist(
             "optimiser 'grpo'",
-            (kl >= 0, f"kl is {kl}, but must be at least 0"),
+            (0 <= kl < math.inf, f"kl is {kl}, but must be a finite number of at least 0"),
             (reference or kl == 0, "kl needs the reference; set kl = 0 or reference = true"),
             (0 < low < 1 and high > 0, f"low is {low} and high {high}, but low must be in (0, 1) and high above 0"),
             (epochs >= 1, f"epochs is {epochs}, but must be at least 1"),

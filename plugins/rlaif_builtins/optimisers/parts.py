@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlaif_core.types import Experience, Rollouts
 
@@ -37,6 +37,11 @@ def without_gradients(
 def detached(logprobs: Callable[[Rollouts], Tensor], rollouts: Rollouts, size: int | None) -> Tensor:
     """`logprobs` of all rollouts, [B,T] f32, computed at most `size` answers at a time."""
     return without_gradients(lambda part: (logprobs(part),), rollouts, size)[0]
+
+
+def rounds(module: nn.Module) -> bool:
+    """Whether it computes in half precision, where what it says of an answer varies with those that share the pass."""
+    return any(p.dtype.itemsize < 4 for p in module.parameters())
 
 
 def averaged(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,7 +17,7 @@ from rlaif_builtins.optimisers.losses import (
     steered,
     weights,
 )
-from rlaif_builtins.optimisers.parts import averaged, without_gradients
+from rlaif_builtins.optimisers.parts import averaged, detached, rounds, without_gradients
 from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.protocols import Critic, Optimiser, Policy, RewardSource, State
@@ -94,7 +95,7 @@ class Ppo(Optimiser):
     ) -> None:
         insist(
             "optimiser 'ppo'",
-            (kl >= 0, f"kl is {kl}, but must be at least 0"),
+            (0 <= kl < math.inf, f"kl is {kl}, but must be a finite number of at least 0"),
             (kl_target is None or (kl_target > 0 and kl > 0), "kl_target needs a kl above 0 to start from"),
             (kl_horizon >= 1, f"kl_horizon is {kl_horizon}, but must be at least 1"),
             (epochs >= 1, f"epochs is {epochs}, but must be at least 1"),
@@ -129,19 +130,31 @@ class Ppo(Optimiser):
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
         rollouts = experience.rollouts
         logp, values, _ = self._critic.look(rollouts)
-        old = logp if rollouts.policy_version == policy.version else rollouts.logp
         # A minibatch of which nothing counts teaches nothing; a batch of such is refused by its weights.
         batches = [batch for batch in experience.split(self.minibatches) if bool(batch.mask.any())] or [experience]
-        measured = []
+        parts, measured = [], []
+        for batch in batches:
+            rows = torch.isin(rollouts.group, batch.rollouts.group)
+            parts.append((batch, self._old(policy, batch.rollouts, logp[rows]), values[rows]))
         with self._update.step() as rate:
             for _ in range(self.epochs):
-                for batch in batches:
-                    rows = torch.isin(rollouts.group, batch.rollouts.group)
-                    measured.append(self._learn(policy, batch, old[rows], values[rows]))
+                measured += [self._learn(policy, *part) for part in parts]
             metrics = {**averaged(measured), **measured_kl(experience), "kl_weight": self.kl, "lr": rate}
             if self.kl_target is not None:
                 self.kl = steered(self.kl, metrics["kl"], self.kl_target, len(rollouts) / self.kl_horizon)
             return metrics
+
+    def _old(self, policy: Policy, rollouts: Rollouts, logp: Tensor) -> Tensor:
+        """What the ratio compares with: the sampler's log-probs if the weights have moved since, else their own.
+
+        `logp` are those of a pass over the whole batch. In half precision rounding differs with the answers of a pass,
+        enough to be clipped, so there they come from a pass over just those that are trained together.
+        """
+        if rollouts.policy_version != policy.version:
+            return rollouts.logp
+        if self.minibatches == 1 or not rounds(policy.module):
+            return logp
+        return detached(lambda part: policy.forward(part, hidden=True).logp, rollouts, self._update.adam.microbatch)
 
     def _learn(self, policy: Policy, batch: Experience, old: Tensor, values: Tensor) -> dict[str, float]:
         weight = weights(batch.mask, self.aggregation, self.length)

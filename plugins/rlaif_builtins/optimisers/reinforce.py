@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -31,7 +32,7 @@ class Reinforce(Optimiser):
     ) -> None:
         insist(
             "optimiser 'reinforce'",
-            (kl >= 0, f"kl is {kl}, but must be at least 0"),
+            (0 <= kl < math.inf, f"kl is {kl}, but must be a finite number of at least 0"),
             length_fits(aggregation, length),
         )
         self.kl, self.aggregation, self.length, self.entropy = kl, aggregation, length, entropy
