@@ -148,11 +148,10 @@ def test_frozen_parameters_stay_and_extra_ones_move() -> None:
 @pytest.mark.parametrize("warmup", [0, 3])
 def test_weights_that_rounding_keeps_in_place_are_noticed(warmup: int) -> None:
     policy = FakePolicy()
-    policy.module.bfloat16()
     for parameter in policy.module.parameters():
         torch.nn.init.constant_(parameter, 1.0)
     torch.nn.init.normal_(policy.module.embedding.weight, 1.0, 0.1)
-    update = prepared(policy, lr=1e-5, warmup=warmup)
+    update = prepared(policy, lr=1e-9, warmup=warmup)
     before = weights(policy)
 
     def go() -> None:
@@ -162,7 +161,7 @@ def test_weights_that_rounding_keeps_in_place_are_noticed(warmup: int) -> None:
     for _ in range(warmup + PROBES - 1):
         go()
     with pytest.raises(
-        TrainingError, match=r"last 10 updates left 100.0% of the weights .* rounding to bfloat16; raise lr"
+        TrainingError, match=r"last 10 updates left 100.0% of the weights .* rounding to float32; raise lr"
     ):
         go()
     assert not moved(policy, before)
@@ -262,6 +261,26 @@ def test_state_goes_on_to_the_last_bit(schedule: str) -> None:
     assert resumed.state_dict()["still"] == update.state_dict()["still"]
 
 
+def test_a_changed_config_holds_after_loading() -> None:
+    policy, changed = FakePolicy(), {"lr": 0.5, "betas": (0.5, 0.6), "weight_decay": 0.3}
+    state = copy.deepcopy(prepared(policy).state_dict())
+    update = prepared(policy, **changed)
+    update.load_state_dict(state)
+    (group,) = update._torch.param_groups
+    assert {name: group[name] for name in changed} == changed
+
+
+@pytest.mark.parametrize("options", [{"lr": 1e38}, {"weight_decay": 1e38}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_update_that_destroys_the_weights_is_noticed(options: dict[str, float], dtype: torch.dtype) -> None:
+    policy = FakePolicy()
+    policy.module.to(dtype)
+    update = prepared(policy, **options)
+    with pytest.raises(TrainingError, match=r"made the weights NaN or infinite, with lr = .* --set optimiser\.lr"):
+        update.apply(policy, EXPERIENCE, likelihood(policy))
+    assert policy.version == 1  # so that nobody saves them
+
+
 def test_adamw_runs_fused() -> None:
     assert "fused" in inspect.signature(torch.optim.AdamW).parameters
     assert prepared(FakePolicy())._torch.param_groups[0]["fused"] is True
@@ -354,8 +373,10 @@ def test_a_focus_on_nothing_is_refused() -> None:
         ("lr", math.nan),
         ("lr", math.inf),
         ("weight_decay", -0.1),
+        ("weight_decay", math.inf),
         ("betas", (0.9, 1.0)),
         ("clip", -1.0),
+        ("clip", math.inf),
         ("warmup", -1),
         ("microbatch", 0),
     ],

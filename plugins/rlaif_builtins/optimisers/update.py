@@ -1,6 +1,7 @@
 """One update of the weights: gradients over micro-batches, checked, clipped, applied; AdamW and its learning rate.
 
-A loss or gradient that is not finite raises before anything is applied, so the weights stay those before the step.
+A loss or gradient that is not finite raises before anything is applied, so the weights stay those before the step;
+weights that an update itself made so raise after it. Of bfloat16 parameters it is float32 copies that move (`masters`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rlaif_builtins.optimisers.masters import Masters, refuse_float16
 from rlaif_builtins.optimisers.parts import slices, taken
 from rlaif_core.errors import ConfigError, TrainingError
 from rlaif_core.options import OptionGroup
@@ -50,9 +52,12 @@ class Adam(OptionGroup):
         insist(
             "optimiser",
             (0 <= self.lr < math.inf, f"lr is {self.lr}, but must be a finite number of at least 0"),
-            (self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must be at least 0"),
+            (
+                0 <= self.weight_decay < math.inf,
+                f"weight_decay is {self.weight_decay}, but must be a finite number of at least 0",
+            ),
             (all(0 <= beta < 1 for beta in self.betas), f"betas are {self.betas}, but must be in [0, 1)"),
-            (self.clip >= 0, f"clip is {self.clip}, but must be at least 0"),
+            (0 <= self.clip < math.inf, f"clip is {self.clip}, but must be a finite number of at least 0"),
             (self.warmup >= 0, f"warmup is {self.warmup}, but must be at least 0"),
             (
                 self.microbatch is None or self.microbatch >= 1,
@@ -78,11 +83,15 @@ class Update:
 
     def prepare(self, policy: Policy, steps: int, extra: Iterable[torch.nn.Parameter] = ()) -> None:
         """Take the policy's trainable parameters, and `extra` ones (a value head)."""
-        self._named = {name: p for name, p in policy.module.named_parameters() if p.requires_grad}
-        if not self._named:
+        trainable = {name: p for name, p in policy.module.named_parameters() if p.requires_grad}
+        if not trainable:
             raise TrainingError("the policy has no trainable parameter: everything is frozen, so no step can change it")
+        refuse_float16(trainable)
         self._steps = steps
-        self._parameters = [*self._named.values(), *extra]
+        self._weights = [*trainable.values(), *extra]  # what is computed with; the two below are what moves
+        self._masters = Masters(self._weights)
+        self._named = {name: self._masters.of(p) for name, p in trainable.items()}
+        self._parameters = [self._masters.of(p) for p in self._weights]
         self._torch = torch.optim.AdamW(
             self._parameters,
             lr=self.adam.lr,
@@ -122,12 +131,14 @@ class Update:
                 if not loss.requires_grad:
                     raise TrainingError("the loss does not depend on the policy's trainable parameters")
                 loss.backward()  # type: ignore[no-untyped-call]
+                self._masters.gather()
                 for name, value in {"loss": loss.detach(), **metrics}.items():
                     totals[name] = totals[name] + value if name in totals else value
             measured = {name: _finite(name, float(total)) for name, total in totals.items()}
             return measured | {"grad_norm": self._move(policy, experience.focus)}
         finally:
-            self._torch.zero_grad(set_to_none=True)
+            for parameter in (*self._weights, *self._parameters):
+                parameter.grad = None
 
     def _move(self, policy: Policy, focus: Mapping[str, float]) -> float:
         held = self._focused(focus) if focus else []
@@ -142,9 +153,21 @@ class Update:
         with torch.no_grad():
             for parameter, start, scale in held:
                 parameter.lerp_(start, 1 - scale)
+        self._masters.spread()
+        self._insist_finite(norm)
         if probe is not None:
             self._watch(*probe)
         return norm
+
+    def _insist_finite(self, norm: float) -> None:
+        """Raise if the weights are lost; their norm is one pass and one number (above 1e19 it overflows, too)."""
+        size = float(torch.nn.utils.get_total_norm(self._weights))
+        if not math.isfinite(size):
+            raise TrainingError(
+                f"this update made the weights NaN or infinite, with lr = {self._torch.param_groups[0]['lr']:g}, "
+                f"weight_decay = {self.adam.weight_decay:g} and a gradient of norm {norm:g}. Go on from the newest "
+                "checkpoint with less: rlaif resume FOLDER --set optimiser.lr=..."
+            )
 
     def _steepest(self) -> tuple[torch.nn.Parameter, Tensor]:
         """The parameter that ought to move most, and a copy of it."""
@@ -160,7 +183,7 @@ class Update:
         if self._still == PROBES:
             raise TrainingError(
                 f"the last {PROBES} updates left {1 - share:.1%} of the weights where they were: lr = {self.adam.lr} "
-                f"is lost in rounding to {str(probe.dtype).removeprefix('torch.')}; raise lr, or train in float32"
+                f"is lost in rounding to {str(probe.dtype).removeprefix('torch.')}; raise lr"
             )
 
     def _focused(self, focus: Mapping[str, float]) -> list[tuple[torch.nn.Parameter, Tensor, float]]:
@@ -184,10 +207,15 @@ class Update:
         return held
 
     def state_dict(self) -> State:
-        return {"torch": self._torch.state_dict(), "done": self._done, "still": self._still}
+        state = {"torch": self._torch.state_dict(), "done": self._done, "still": self._still}
+        return {**state, "masters": self._masters.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
+        """Take up the moments and masters; how they move the weights stays as configured, also where that changed."""
+        configured = {name: value for name, value in self._torch.param_groups[0].items() if name != "params"}
         self._torch.load_state_dict(state["torch"])
+        self._torch.param_groups[0].update(configured)
+        self._masters.load_state_dict(state.get("masters", []))
         self._done, self._still = state["done"], state["still"]
 
 
