@@ -31,7 +31,7 @@ class FeedbackError(RlaifError):
 
 
 class TrainingError(RlaifError):
-    """A step would have damaged the policy, or changed nothing, and left the weights as they were; or has damaged them."""
+    """A step would have damaged the policy or changed nothing, and left the weights alone; or it has damaged them."""
 
 
 class CheckpointError(RlaifError):

@@ -180,7 +180,7 @@ class FakeSampler(Sampler):
                     rows[-1].add(token, chosen=True)
         unscored = _packed(rows, self._policy.version, 1.0)
         with torch.no_grad():
-            return replace(unscored, logp=self._policy.logprobs(unscored))
+            return replace(unscored, logp=self._policy.logprobs(unscored).float())
 
     def _opened(self, prompt: Prompt, label: int) -> _Row:
         row = _Row(prompt, label)
