@@ -142,6 +142,16 @@ def test_a_missing_lock_is_named(config, train, go_on):
         go_on(folder)
 
 
+@pytest.mark.parametrize(
+    "lock", ["offers = 3", "offers = [1]", "[[offers]]\npart = 'credit'\norigin = 'x'", "offers ="]
+)
+def test_a_damaged_lock_is_named(lock, config, train, go_on):
+    folder = train(config()).folder
+    (folder / "plugins.lock.toml").write_text(lock)
+    with pytest.raises(rl.CheckpointError, match=r"plugins\.lock\.toml cannot be read .*restore it, or start"):
+        go_on(folder)
+
+
 def test_a_plugin_of_another_version_is_refused(config, train, go_on):
     folder = train(config()).folder
     lock = folder / "plugins.lock.toml"
