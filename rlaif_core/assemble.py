@@ -162,7 +162,8 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     prompts = _prompts(config, objects.get("prompts"))
     built: dict[str, Any] = {}
     for chosen in result.chosen:
-        judge = {"judge": built[f"judge {chosen.options['judge']!r}"]} if _names_judge(chosen, built) else {}
+        judged = f"judge {str(chosen.options.get('judge'))!r}" if chosen.kind == "rewards" else ""
+        judge = {"judge": built[judged]} if judged in built else {}
         options = {key: value for key, value in chosen.options.items() if key not in judge}
         built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, judge)
     policy, credit, optimiser = (
@@ -208,10 +209,6 @@ def _sources(
                 raise ConfigError(f"{whose} bring a source {name!r}, but there is one of that name; rename one of them")
             sources[name] = Source(_source(source), contributed=contributed)
     return sources
-
-
-def _names_judge(chosen: Chosen, built: Mapping[str, Any]) -> bool:
-    return chosen.kind == "rewards" and f"judge {chosen.options.get('judge')!r}" in built
 
 
 def _source(source: Any) -> Any:

@@ -16,7 +16,7 @@ import jinja2
 from rlaif_core.errors import ConfigError, DataError
 from rlaif_core.types import Message, Prompt
 
-ROLES = frozenset({"system", "user", "assistant", "tool", "developer", "function"})
+ROLES = frozenset({"system", "user", "assistant", "tool", "developer", "function", "observation"})
 """Roles whose control tokens are meant, however a template writes them."""
 
 
@@ -141,8 +141,8 @@ class Chat:
         """Whether it is a word that a template may write but does not itself name (as in `role == 'observation'`)."""
         if key == "content" or not isinstance(value, str) or (key == "role" and value in ROLES):
             return False
-        template = self.tokenizer.chat_template
-        return not (isinstance(template, str) and (f"'{value}'" in template or f'"{value}"' in template))
+        template = _template_of(self.tokenizer)
+        return f"'{value}'" not in template and f'"{value}"' not in template
 
     def _counted(self, text: str) -> Counter[int]:
         return Counter(token for token in self._template(text) if token in self._forbidden)
@@ -196,9 +196,15 @@ def _controls(tokenizer: Any) -> tuple[dict[str, int], dict[str, int]]:
     every = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
     named = {text: tokenizer.convert_tokens_to_ids(text) for text in tokenizer.all_special_tokens}
     special = named | {t.content: n for n, t in tokenizer.added_tokens_decoder.items() if t.special}
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
+    template = _template_of(tokenizer)
     written = {text: number for text, number in every.items() if text in template and not text.isspace()}
     return special, special | written
+
+
+def _template_of(tokenizer: Any) -> str:
+    """Everything that its templates say, where there are several by name; "" where there is none."""
+    template = tokenizer.chat_template or ""
+    return "\n".join(template.values()) if isinstance(template, Mapping) else str(template)
 
 
 def _unknown(tokenizer: Any, ends: frozenset[int]) -> frozenset[int]:

@@ -59,6 +59,14 @@ def _gone_if_torn(partial: Path) -> Iterator[None]:
         raise
 
 
+def recover(folder: Path) -> None:
+    """Put back a checkpoint that a kill caught between being moved away and being replaced."""
+    for old in folder.glob(".step-*.old"):
+        place = folder / old.name.removeprefix(".").removesuffix(".old")
+        if not place.exists():
+            old.rename(place)
+
+
 def forget_after(folder: Path, step: int) -> None:
     """Drop the checkpoints that came after that of `step`, and what a kill left unfinished."""
     for later in steps(folder):

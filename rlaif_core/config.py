@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rlaif_core.errors import ConfigError, suggest
-from rlaif_core.options import complaint
+from rlaif_core.options import Expanded, complaint
 
 BUILT_IN_MODEL = "builtin:"
 
@@ -226,21 +226,6 @@ def _expand(value: Any) -> Any:
     if isinstance(value, str) and (text := re.sub(r"\$\{(\w+)\}", _variable, value)) != value:
         return Expanded(text, value)
     return value
-
-
-class Expanded(str):
-    """A text with values from the environment, which may be secret: where it is shown, it reads as it was written."""
-
-    __slots__ = ("written",)
-    written: str
-
-    def __new__(cls, text: str, written: str) -> Expanded:
-        self = super().__new__(cls, text)
-        self.written = written
-        return self
-
-    def __repr__(self) -> str:
-        return repr(self.written)
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ Every message reads: what happened, whose it is, what to do. Exceptions out of a
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -87,5 +88,10 @@ def explain(error: BaseException) -> str:
 
 
 def inert(text: str) -> str:
-    """`text` with control characters spelt out, but for line ends and tabs."""
-    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
+    """`text` with what steers a terminal or turns the writing round spelt out, but for line ends and tabs."""
+    return "".join(repr(c)[1:-1] if c not in "\n\t" and _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    turns = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return character in turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

@@ -16,6 +16,11 @@ from pathlib import Path
 
 from rlaif_core.errors import RlaifError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 ASIDE = ".tmp"
 """How the name of an unfinished file or folder ends; one left behind by a kill may be deleted."""
 
@@ -49,25 +54,45 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Where a file system or platform has no locks nothing is claimed.
     """
+    handle = _locked(folder)
     try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
         yield
-        return
+    finally:
+        if handle is not None and handle in _claims:  # a forked child has let go already
+            _claims.remove(handle)
+            fcntl.flock(handle, fcntl.LOCK_UN)  # for forked children, too
+            os.close(handle)
+
+
+def _locked(folder: Path) -> int | None:
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
             raise RlaifError(
                 f"{folder} is in use by another process; wait until it has finished, or stop it first"
             ) from None
-        except OSError:
-            pass
-        yield
-    finally:
+        return None
+    _claims.add(handle)
+    return handle
+
+
+_claims: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child: what outlives its parent must not hold on to a folder in the parent's name."""
+    for handle in _claims:
         os.close(handle)
+    _claims.clear()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

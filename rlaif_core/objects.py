@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rlaif_core.errors import ConfigError, suggest
@@ -61,4 +63,14 @@ def _fit(part: str, thing: Any, able: Sequence[str]) -> None:
 
 def _place(thing: Any) -> str:
     code = thing.function if isinstance(thing, RewardFunction) else type(thing)
-    return f"{code.__module__}.{code.__qualname__}"
+    return f"{_importable(code.__module__)}.{code.__qualname__}"
+
+
+def _importable(module: str) -> str:
+    """The name under which others import a module, also while it is the program."""
+    if module != "__main__":
+        return module
+    program = sys.modules[module]
+    if spec := getattr(program, "__spec__", None):
+        return str(spec.name)
+    return Path(getattr(program, "__file__", None) or module).stem

@@ -21,6 +21,33 @@ class OptionGroup:
     """
 
 
+class Expanded(str):
+    """A text with values from the environment, which may be secret: where it is shown, it reads as it was written."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, text: str, written: str) -> Expanded:
+        self = super().__new__(cls, text)
+        self.written = written
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # for copies
+        return str(self), self.written
+
+    def __repr__(self) -> str:
+        return repr(self.written)
+
+
+def plain(value: Any) -> Any:
+    """A value of a table as a part gets it: every `Expanded` the text that it is."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    return str(value) if isinstance(value, Expanded) else value
+
+
 def parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The named parameters that a table may set, in the order of the signature, groups spread into their fields.
 
@@ -77,7 +104,7 @@ def checked(
         else value
         for name, value in given.items()
     }
-    return _gathered(build, values)
+    return _gathered(build, {name: value if name in objects else plain(value) for name, value in values.items()})
 
 
 def _takes_any(build: Callable[..., Any]) -> bool:

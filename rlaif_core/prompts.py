@@ -17,6 +17,7 @@ from rlaif_core.config import PromptTable
 from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, blame, suggest
 from rlaif_core.malformed import matching, reason, where_broken
 from rlaif_core.offers import load_attribute
+from rlaif_core.options import plain
 from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
 
@@ -171,7 +172,7 @@ def _callable(value: Any, path: str) -> Callable[..., Any]:
 
 def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     if table.dataset and ":" in table.dataset:
-        return load_function(table.dataset)(**table.options)  # type: ignore[no-any-return]
+        return load_function(table.dataset)(**plain(table.options))  # type: ignore[no-any-return]
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
     files = _there(table)

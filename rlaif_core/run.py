@@ -163,6 +163,7 @@ def _resumed(
     from rlaif_core.objects import accepted, described
     from rlaif_core.record import Record
 
+    checkpoint.recover(folder / "checkpoints")
     config = RunConfig.load(folder / "config.toml", changes)
     # Without any checkpoint the run starts again from its config, and leaves what it would have left.
     fresh = step is None and not checkpoint.steps(folder / "checkpoints")
@@ -179,9 +180,9 @@ def _resumed(
         this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
     checkpoint.forget_after(folder / "checkpoints", at)
     Record.rewind(folder, at)
-    if changes:  # the checkpoint once more, for it must be of the config that stands beside it
-        if state is not None:
-            this.saved = None
+    if changes:
+        if state is not None and not _same(state["config"], config_key(config)):
+            this.saved = None  # once more, for it must be of the config that stands beside it
             this.save()
         write_config(folder, config)
     return this

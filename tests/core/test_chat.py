@@ -159,6 +159,11 @@ def test_words_that_make_no_control_token_and_roles_that_are_meant_to_are_render
     its = chat(special=(*CONTROLS, "<|sight|>"), template=sees)
     ids = its.encode(Prompt(id="p", messages=[{"role": "sight", "content": "a"}]))
     assert ids[0] == its.tokenizer.convert_tokens_to_ids("<|sight|>")
+    its.tokenizer.chat_template = {"default": sees, "tool_use": TEMPLATE}
+    assert its.encode(Prompt(id="p", messages=[{"role": "sight", "content": "a"}])) == ids
+    its = chat(special=(*CONTROLS, "<|observation|>"))
+    ids = its.encode(Prompt(id="p", messages=[{"role": "observation", "content": "a"}]))
+    assert ids[0] == its.tokenizer.convert_tokens_to_ids("<|observation|>")
 
 
 def test_other_letters_that_a_tokeniser_takes_for_a_control_token_are_none() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 import rlaif_core as rl
 from rlaif_core.config import RunConfig
+from rlaif_core.options import checked
 
 GOOD = """
 [run]
@@ -156,5 +159,16 @@ def test_what_the_environment_held_is_not_shown(monkeypatch):
     assert expanded.rewards[0].options["options"]["key"] == "sk-secret"
     assert "secret" not in repr(expanded.rewards[0].options)
     options = expanded.rewards[0].options
+    assert copy.deepcopy(options) == options
+    assert "secret" not in repr(copy.deepcopy(options))
     with pytest.raises(rl.ConfigError, match=r"'timeout' is wrong.*got '\$\{KEY\}'"):
         plugins.options("rewards", "function", options | {"timeout": options["options"]["key"]})
+
+
+def test_a_part_gets_the_text_itself(monkeypatch):
+    monkeypatch.setenv("KEY", "sk-secret")
+    written = {"key": "${KEY}", "many": {"keys": ["${KEY}", 1]}}
+    options = rl.RunConfig.of({"credit": {"use": "mine", **written}}).expanded().credit.options
+    given = checked(lambda key, many: None, options, "credit 'mine'")
+    assert given == {"key": "sk-secret", "many": {"keys": ["sk-secret", 1]}}
+    assert {type(given["key"]), type(given["many"]["keys"][0])} == {str}

@@ -46,8 +46,8 @@ def test_an_explanation_is_type_message_and_notes() -> None:
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal() -> None:
-    said = explain(rl.FeedbackError("\x1b]0;mine\x07\x1b[31mred\u202e\n\tok ü 你"))
-    assert said == "FeedbackError: \\x1b]0;mine\\x07\\x1b[31mred\\u202e\n\tok ü 你"
+    said = explain(rl.FeedbackError("\x1b]0;mine\x07\x9b31mred\u202e\r\n\tok ü 你\u3000 10\u202f€ 👩\u200d🔬"))
+    assert said == "FeedbackError: \\x1b]0;mine\\x07\\x9b31mred\\u202e\\r\n\tok ü 你\u3000 10\u202f€ 👩\u200d🔬"
 
 
 @pytest.mark.parametrize("code", [0, 1, None])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from rlaif_core import files
 from rlaif_core.errors import RlaifError
 from rlaif_core.files import replace_folder, sha256, write_bytes, writing
 
@@ -70,3 +73,54 @@ def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(RlaifError, match=r"cannot write .*step"):
         replace_folder(tmp_path / "missing", tmp_path / "step")
     assert [path.name for path in tmp_path.iterdir()] == ["step"]
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from rlaif_core.files import claimed
+
+with claimed(Path(sys.argv[1])):
+    if os.fork() == 0:
+        print("child", flush=True)
+        time.sleep(60)
+        os._exit(0)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+with claimed(Path(sys.argv[1])):
+    print("again", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("end", ["killed", "done"])
+def test_a_claim_ends_with_the_process_that_made_it(end: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path), end]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            said = {process.stdout.readline().strip() for _ in range(2 if end == "done" else 1)}
+            assert process.wait(30) == (0 if end == "done" else -9)
+            assert said == ({"child", "again"} if end == "done" else {"child"})
+            with files.claimed(tmp_path):
+                pass
+        finally:
+            os.killpg(process.pid, 9)  # the child, which is still there
+
+
+def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
+    with files.claimed(tmp_path):
+        with pytest.raises(RlaifError, match="is in use by another process"), files.claimed(tmp_path):
+            pass
+        other = tmp_path / "other"
+        other.mkdir()
+        with files.claimed(other):
+            pass
+    with files.claimed(tmp_path):
+        pass
+
+
+def test_where_there_are_no_locks_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    with files.claimed(tmp_path), files.claimed(tmp_path):
+        pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,3 +67,14 @@ def test_what_took_part_is_named_by_its_code() -> None:
         "action Draw": f"{here}.Draw",
         "reward source 'b'": f"{here}.brief",
     }
+
+
+def test_the_program_is_named_as_others_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def code(**its: Any) -> str:
+        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(**its))
+        monkeypatch.setattr(Draw, "__module__", "__main__")
+        return described({"actions": [Draw()]})["action Draw"]
+
+    assert code(__file__="/somewhere/mine.py", __spec__=None) == "mine.Draw"
+    assert code(__file__="/somewhere/mine.py", __spec__=SimpleNamespace(name="package.mine")) == "package.mine.Draw"
+    assert code() == "__main__.Draw"  # a notebook

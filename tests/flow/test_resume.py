@@ -240,6 +240,24 @@ def test_a_change_holds_although_the_run_is_killed_before_its_next_checkpoint(co
     assert history[-1]["lr"] == 0.01
 
 
+def test_a_checkpoint_is_written_again_only_where_its_config_changed(config, train, go_on):
+    folder = train(config("grpo", "group", "run.save_every=0")).folder
+    place = folder / "checkpoints" / "step-6"
+    before = place.stat().st_ino
+    go_on(folder, changes=["run.steps=7", "run.save_every=5"])
+    assert place.stat().st_ino == before
+    go_on(folder, step=6, changes=["optimiser.lr=0.01"])
+    assert place.stat().st_ino != before
+
+
+def test_a_checkpoint_that_was_being_replaced_is_put_back(config, train, go_on):
+    folder = train(config("grpo", "group", "run.save_every=0")).folder
+    place = folder / "checkpoints" / "step-6"
+    place.rename(place.with_name(".step-6.old"))
+    assert [step["step"] for step in go_on(folder, changes=["run.steps=7"])] == [1, 2, 3, 4, 5, 6, 7]
+    assert not place.with_name(".step-6.old").exists()
+
+
 def test_a_run_is_not_shortened_behind_where_it_stands(config, train, go_on):
     folder = train(config()).folder
     before = (folder / "config.toml").read_bytes()
@@ -285,13 +303,14 @@ def test_one_process_at_a_time(config, train, go_on):
     assert len(go_on(folder, changes=["run.steps=7"])) == 7
 
 
-def test_a_judge_keeps_what_it_remembers(config, train, go_on, tmp_path):
+def test_a_judge_keeps_what_it_remembers(config, train, go_on, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUDGE", "main")
     plugin = tmp_path / "asks.py"
     plugin.write_text(JUDGE)
     plugins = rl.Plugins.load(files=[plugin])
     tables = config().tables() | {
         "judges": {"main": {"use": "counting"}},
-        "rewards": [{"use": "asked", "judge": "main"}],
+        "rewards": [{"use": "asked", "judge": "${JUDGE}"}],
     }
     straight = train(rl.RunConfig.of(tables), plugins=plugins)
     shutil.rmtree(straight.folder / "checkpoints" / "step-6")
