@@ -212,10 +212,17 @@ def config_key(config: RunConfig) -> dict[str, Any]:
             for number, item in enumerate(value):
                 visit(item, f"{path}.{number}")
         elif path not in free:
-            flat[path] = value.isoformat() if isinstance(value, date | time) else value
+            flat[path] = _storable(value)
 
     visit(config.tables(), "")
     return flat
+
+
+def _storable(value: Any) -> Any:
+    """TOML's dates and times as texts, for a checkpoint."""
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def _same(one: Any, other: Any) -> bool:

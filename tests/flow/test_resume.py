@@ -270,7 +270,7 @@ def test_a_run_is_not_shortened_behind_where_it_stands(config, train, go_on):
 def test_values_that_equal_nothing_and_dates_are_the_same_after_a_resume(config, train, go_on, tmp_path):
     (tmp_path / "mine.py").write_text("def score(prompt, completion, missing, since):\n    return len(completion)\n")
     reward = {"use": "function", "path": f"{tmp_path}/mine.py:score"}
-    options = "rewards.0.options={missing = nan, since = 2024-01-01}"
+    options = "rewards.0.options={missing = nan, since = [2024-01-01, 12:30:00]}"
     made = config(
         "grpo", "group", *[f'rewards.0.{key}="{value}"' for key, value in reward.items()], "rewards.0.want=[]"
     )
