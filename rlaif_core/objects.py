@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlaif_core.errors import ConfigError, suggest
-from rlaif_core.offers import RewardFunction
+from rlaif_core.offers import FunctionReward, RewardFunction
 
 ABLE = {
     "policy": ("sampler", "forward", "keep_reference", "state_dict"),
@@ -32,22 +32,25 @@ def accepted(objects: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"rewards is a {type(given['rewards']).__name__}, but must be a dict from name to source")
     if "actions" in given and not (isinstance(given["actions"], Sequence) and given["actions"]):
         raise ConfigError(f"actions is {given['actions']!r}, but must be a list with one action at least")
-    for part, thing in _parts(given):
-        kind = part.split()[0].replace("action", "actions").replace("reward", "rewards")
+    for kind, part, thing in _parts(given):
         _fit(part, thing, ABLE[kind])
     return given
 
 
 def described(objects: Mapping[str, Any]) -> dict[str, str]:
     """Part -> where its code is, of everything given but the prompts, whose data a checkpoint knows by itself."""
-    return {part: _place(thing) for part, thing in _parts(objects) if part != "prompts"}
+    return {part: _place(thing) for kind, part, thing in _parts(objects) if kind != "prompts"}
 
 
-def _parts(objects: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """(part as the loop calls it, the object)."""
-    single = [(name, objects[name]) for name in ("policy", "prompts", "credit", "optimiser") if name in objects]
-    actions = [(f"action {type(action).__name__}", action) for action in objects.get("actions", ())]
-    return single + actions + [(f"reward source {name!r}", its) for name, its in objects.get("rewards", {}).items()]
+def _parts(objects: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(what it was given as, the part as the loop calls it, the object)."""
+    for kind, given in objects.items():
+        if kind == "actions":
+            yield from ((kind, f"action {type(action).__name__}", action) for action in given)
+        elif kind == "rewards":
+            yield from ((kind, f"reward source {name!r}", source) for name, source in given.items())
+        else:
+            yield kind, kind, given
 
 
 def _fit(part: str, thing: Any, able: Sequence[str]) -> None:
@@ -62,7 +65,7 @@ def _fit(part: str, thing: Any, able: Sequence[str]) -> None:
 
 
 def _place(thing: Any) -> str:
-    code = thing.function if isinstance(thing, RewardFunction) else type(thing)
+    code = thing.function if isinstance(thing, RewardFunction | FunctionReward) else type(thing)
     return f"{_importable(code.__module__)}.{code.__qualname__}"
 
 

@@ -41,9 +41,9 @@ class Expanded(str):
 
 def plain(value: Any) -> Any:
     """A value of a table as a part gets it: every `Expanded` the text that it is."""
-    if isinstance(value, dict):
+    if type(value) is dict:  # not what a type hint has made of one
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(plain(item) for item in value)
     return str(value) if isinstance(value, Expanded) else value
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import pytest
 
@@ -172,3 +173,14 @@ def test_a_part_gets_the_text_itself(monkeypatch):
     given = checked(lambda key, many: None, options, "credit 'mine'")
     assert given == {"key": "sk-secret", "many": {"keys": ["sk-secret", 1]}}
     assert {type(given["key"]), type(given["many"]["keys"][0])} == {str}
+
+
+def test_a_part_gets_what_its_type_hint_makes_of_a_list():
+    class Range(NamedTuple):
+        low: float
+        high: float
+
+    def build(between: Range) -> None: ...
+
+    build.__annotations__ = {"between": Range}
+    assert checked(build, {"between": [0, 1]}, "credit 'mine'") == {"between": Range(0, 1)}

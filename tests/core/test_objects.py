@@ -60,12 +60,14 @@ def test_an_object_that_counts_as_false_is_given_all_the_same() -> None:
 
 
 def test_what_took_part_is_named_by_its_code() -> None:
-    objects = {"credit": Spread(), "actions": [Draw()], "rewards": {"b": rl.reward(brief)}, "prompts": [{}]}
+    rewards = {"b": rl.reward(brief), "built": rl.reward(brief).build()()}
+    objects = {"credit": Spread(), "actions": [Draw()], "rewards": rewards, "prompts": [{}]}
     here = __name__
     assert described(objects) == {
         "credit": f"{here}.Spread",
         "action Draw": f"{here}.Draw",
         "reward source 'b'": f"{here}.brief",
+        "reward source 'built'": f"{here}.brief",
     }
 
 
