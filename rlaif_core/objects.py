@@ -12,12 +12,12 @@ from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.offers import FunctionReward, RewardFunction
 
 ABLE = {
-    "policy": ("sampler", "forward", "keep_reference", "state_dict"),
+    "policy": ("sampler", "forward", "keep_reference", "state_dict", "load_state_dict", "save"),
     "prompts": (),
     "actions": ("act",),
     "rewards": ("score",),
     "credit": ("assign",),
-    "optimiser": ("prepare", "step"),
+    "optimiser": ("prepare", "sources", "weights", "critic", "step"),
 }
 """What can be given, and the methods that it, or each of several, must have."""
 

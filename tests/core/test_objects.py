@@ -21,6 +21,14 @@ class Draw:
     def act(self, sampler: Any, prompts: Any, draft: Any) -> Any: ...
 
 
+class Bare:
+    """An optimiser that has not inherited the rest of `rl.Optimiser`."""
+
+    def prepare(self, policy: Any, steps: int) -> None: ...
+
+    def step(self, policy: Any, experience: Any) -> Any: ...
+
+
 def brief(prompt: rl.Prompt, completion: str) -> float:
     return -len(completion)
 
@@ -40,6 +48,7 @@ def brief(prompt: rl.Prompt, completion: str) -> float:
         ({"credit": Spread}, r"credit is the class Spread itself; give an object: Spread\(\.\.\.\)"),
         ({"optimiser": "grpo"}, r"optimiser is a str, which has no prepare\(\)"),
         ({"policy": Draw()}, r"policy is a Draw, which has no sampler\(\)"),
+        ({"optimiser": Bare()}, r"optimiser is a Bare, which has no sources\(\); see rlaif_core.protocols"),
     ],
 )
 def test_what_is_no_such_part_is_told(objects: dict[str, Any], complaint: str) -> None:
