@@ -82,13 +82,13 @@ from rlaif_core.files import claimed
 
 with claimed(Path(sys.argv[1])):
     if os.fork() == 0:
-        print("child", flush=True)
+        os.write(1, b"child\\n")  # one write: two prints at a time may mix their lines
         time.sleep(60)
         os._exit(0)
     if sys.argv[2] == "killed":
         os.kill(os.getpid(), 9)
 with claimed(Path(sys.argv[1])):
-    print("again", flush=True)
+    os.write(1, b"again\\n")
 """
 
 
