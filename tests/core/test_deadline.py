@@ -32,10 +32,10 @@ def test_what_a_call_raises_comes_out_where_its_result_would(seconds: float) -> 
 
 def test_a_call_that_hangs_misses_its_deadline_and_later_ones_are_not_made() -> None:
     released, made = threading.Event(), []
-    results = each_within(0.05, [*calls(1), lambda: released.wait(30), lambda: made.append("later")])
+    results = each_within(0.5, [*calls(1), lambda: released.wait(30), lambda: made.append("later")])
     assert next(results) == 1
     start = time.monotonic()
-    with pytest.raises(FeedbackError, match=r"took longer than 0.05 s; mend it, or raise timeout"):
+    with pytest.raises(FeedbackError, match=r"took longer than 0.5 s; mend it, or raise timeout"):
         next(results)
     assert time.monotonic() - start < 5
     released.set()
@@ -44,7 +44,7 @@ def test_a_call_that_hangs_misses_its_deadline_and_later_ones_are_not_made() -> 
 
 
 def test_the_deadline_is_for_each_call_not_for_all() -> None:
-    assert list(each_within(0.5, [lambda: time.sleep(0.15) or 1] * 5)) == [1] * 5
+    assert list(each_within(1, [lambda: time.sleep(0.3) or 1] * 4)) == [1] * 4
 
 
 def test_the_process_can_exit_while_a_call_hangs() -> None:

@@ -73,15 +73,15 @@ def timeless(folder: Path) -> list[dict[str, float]]:
 
 def test_kill_9_loses_at_most_the_step_since_the_last_checkpoint(tmp_path):
     straight = start(tmp_path / "straight", 5, 0)
-    killed = start(tmp_path / "killed", 5, 0.05)
-    for step in (1, 3):
+    killed = start(tmp_path / "killed", 5, 0.3)
+    for step, pause in ((1, 0.3), (3, 0)):
         wait_for(tmp_path / "killed" / "checkpoints" / f"step-{step}")
         killed.kill()
         assert finished(killed) == -signal.SIGKILL
         saved = checkpoint.steps(tmp_path / "killed" / "checkpoints")[-1]
         assert saved >= step
         assert len(read_metrics(tmp_path / "killed")) - saved <= 1
-        killed = start(tmp_path / "killed", 5, 0.05, "resume")
+        killed = start(tmp_path / "killed", 5, pause, "resume")
     assert finished(killed) == 0
     assert finished(straight) == 0
     assert timeless(tmp_path / "killed") == timeless(tmp_path / "straight")
