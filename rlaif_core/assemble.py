@@ -12,7 +12,7 @@ from rlaif_core import lockfile
 from rlaif_core.config import RunConfig, Use
 from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.files import write_bytes, writing
-from rlaif_core.objects import accepted, described
+from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.options import parameters
 from rlaif_core.plugins import Listing, Plugins
@@ -175,7 +175,7 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     loop = Loop(
         policy=policy,
         prompts=prompts,
-        actions=[(f"action {type(action).__name__}", action) for action in objects["actions"]]
+        actions=numbered(objects["actions"])
         if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
         judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},

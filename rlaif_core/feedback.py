@@ -198,9 +198,11 @@ class Feedback:
         heard = usable & counted[:, None]
         return {name: heard[:, place] for place, name in enumerate(names)}, counted
 
-    def totals(self, group: Tensor, channel: str = "reward", *, contributed: bool = True) -> tuple[Tensor, Tensor]:
-        """Weighted sum over the scores of `channel` that are `heard`: (values [B] f32, counted [B] bool); 0 where not
-        counted."""
+    def totals(
+        self, group: Tensor, channel: str = "reward", *, contributed: bool = True, exact: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted sum over the scores of `channel` that are `heard`: (values [B], counted [B] bool); 0 where not
+        counted. Values are f32, or `exact` f64, for differences that are small beside the values themselves."""
         import torch
 
         heard, counted = self.heard(group, channel, contributed=contributed)
@@ -208,11 +210,12 @@ class Feedback:
         for name, its in heard.items():
             said = [o.value if isinstance(o, Score) else 0.0 for o in self.outcomes[name]]
             values += self.weights[name] * torch.tensor(said, dtype=torch.float64).where(its, 0.0)
-        return values.float(), counted
+        return values if exact else values.float(), counted
 
-    def by_channel(self, group: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """`totals` of every channel, and the answers that count in all of them: ({channel: [B] f32}, [B] bool)."""
-        totals = {channel: self.totals(group, channel) for channel in dict.fromkeys(self.channels.values())}
+    def by_channel(self, group: Tensor, *, exact: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """`totals` of every channel, and the answers that count in all of them: ({channel: [B]}, [B] bool)."""
+        channels = dict.fromkeys(self.channels.values())
+        totals = {channel: self.totals(group, channel, exact=exact) for channel in channels}
         counted = None
         for _, its in totals.values():
             counted = its if counted is None else counted & its

@@ -70,6 +70,8 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
     reported = Metrics()
     if bool(experience.mask.any()):  # where every source abstained there is nothing to learn, and nothing wrong
         reported = watch.over("step", lambda: update(loop, experience), experience)
+    else:
+        loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
     loop.step += 1
     return experience, measure(experience, reported, time.perf_counter() - began)

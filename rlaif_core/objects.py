@@ -17,7 +17,7 @@ ABLE = {
     "actions": ("act",),
     "rewards": ("score",),
     "credit": ("assign",),
-    "optimiser": ("prepare", "sources", "weights", "critic", "step"),
+    "optimiser": ("prepare", "sources", "weights", "critic", "step", "skip"),
 }
 """What can be given, and the methods that it, or each of several, must have."""
 
@@ -42,11 +42,16 @@ def described(objects: Mapping[str, Any]) -> dict[str, str]:
     return {part: _place(thing) for kind, part, thing in _parts(objects) if kind != "prompts"}
 
 
+def numbered(actions: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Each action with the name under which the loop calls it and a checkpoint keeps it."""
+    return [(f"action {number} {type(action).__name__!r}", action) for number, action in enumerate(actions, 1)]
+
+
 def _parts(objects: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """(what it was given as, the part as the loop calls it, the object)."""
     for kind, given in objects.items():
         if kind == "actions":
-            yield from ((kind, f"action {type(action).__name__}", action) for action in given)
+            yield from ((kind, part, action) for part, action in numbered(given))
         elif kind == "rewards":
             yield from ((kind, f"reward source {name!r}", source) for name, source in given.items())
         else:

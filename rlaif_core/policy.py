@@ -78,7 +78,7 @@ class TransformersPolicy:
             accelerate(self.module)
         self.model = CausalModel(self.module, native=kernels == "auto")
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
-        self._origin = _fingerprint(self.module)
+        self._origin = _fingerprint(self.module, fresh=self._adapters == "fresh")
 
     def sampler(self, *, seed: int, step: int, group: int) -> PolicySampler:
         return PolicySampler(self, seed=seed, step=step, group=group)
@@ -97,14 +97,14 @@ class TransformersPolicy:
             frozen = {id(p): p for p in self.module.parameters() if not p.requires_grad}  # shared, not copied
             self._reference = CausalModel(copy.deepcopy(self.module, frozen).requires_grad_(False))
 
-    def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
+    def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:
         if self._reference is None:
             raise ConfigError("no reference was kept; the optimiser must call policy.keep_reference() in prepare")
         with torch.no_grad():
             if isinstance(self._reference, str):
                 with self.module.disable_adapter():  # type: ignore[operator]
-                    return score(self.model, rollouts).logp
-            return score(self._reference, rollouts).logp
+                    return score(self.model, rollouts, hidden=hidden).logp
+            return score(self._reference, rollouts, hidden=hidden).logp
 
     def state_dict(self) -> State:
         """What training changes, and the fingerprint of what it started from."""
@@ -259,11 +259,15 @@ def _persistent(module: torch.nn.Module) -> frozenset[str]:
     return frozenset(module.state_dict()) & frozenset(name for name, _ in module.named_buffers())
 
 
-def _fingerprint(module: torch.nn.Module) -> str:
-    """A quick hash of all parameters: their names, shapes, and values at both ends."""
+def _fingerprint(module: torch.nn.Module, fresh: bool) -> str:
+    """A quick hash of all parameters: their names, shapes, and values at both ends.
+
+    Where what is trained is `fresh`, its values do not count: they are drawn anew with every object, a checkpoint holds
+    them all, and the reference is the rest alone.
+    """
     digest = hashlib.sha256()
     for name, parameter in module.named_parameters():
         flat = parameter.detach().flatten()
-        ends = torch.cat([flat[:64], flat[-64:]]).double().cpu()
+        ends = torch.cat([flat[:64], flat[-64:]])[: 0 if fresh and parameter.requires_grad else None].double().cpu()
         digest.update(f"{name}{tuple(parameter.shape)}".encode() + ends.numpy().tobytes())
     return digest.hexdigest()

@@ -194,8 +194,11 @@ class Policy(Protocol):
         """Promise that `reference_logprobs` will be asked for: remember the policy as it is at the run's start."""
         ...
 
-    def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
-        """[B,T] f32 of the policy as it was when training began, without gradients."""
+    def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:
+        """[B,T] f32 of the policy as it was when training began, without gradients.
+
+        `hidden`: computed as `forward(hidden=True)` computes, so that a difference from that is none of rounding.
+        """
         ...
 
     def state_dict(self) -> State: ...
@@ -232,8 +235,14 @@ class Optimiser(Protocol):
         return NoCritic()
 
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
-        """Update the policy once or more, adding 1 to `policy.version` each time; return metrics, all finite."""
+        """Update the policy once or more, adding 1 to `policy.version` before each; return metrics, all finite.
+
+        A step that raises before it has changed the version is taken back and saved.
+        """
         ...
+
+    def skip(self) -> None:
+        """Asked instead of `step` where nothing counted: what follows the run's steps (a learning rate) goes on."""
 
     def state_dict(self) -> State:
         return {}

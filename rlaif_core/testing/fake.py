@@ -80,7 +80,7 @@ class FakePolicy(Policy):
         if self._reference is None:
             self._reference = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
 
-    def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
+    def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:  # it has only one way
         if self._reference is None:
             raise ConfigError("reference_logprobs was asked for, but nobody called keep_reference before training")
         with torch.no_grad():

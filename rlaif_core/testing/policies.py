@@ -98,17 +98,20 @@ def _check_memory(policy: Policy, rollouts: Rollouts) -> None:
     policy.keep_reference()
     with torch.no_grad():
         start = policy.logprobs(rollouts).clone()
+        read = policy.forward(rollouts, hidden=True).logp
         with blame(f"{part}.state_dict"):
             saved = through_a_checkpoint(policy.state_dict())
         for parameter in policy.module.parameters():
             parameter.mul_(1.5) if parameter.requires_grad else None
         moved = policy.logprobs(rollouts)
-        reference = policy.reference_logprobs(rollouts)
+        with blame(f"{part}.reference_logprobs"):
+            reference = policy.reference_logprobs(rollouts)
+            beside = policy.reference_logprobs(rollouts, hidden=True)
         policy.load_state_dict(saved)
         back = policy.logprobs(rollouts)
     if torch.equal(start, moved):
         raise PluginError(f"{part}.logprobs do not depend on the trainable parameters of its module")
-    if not torch.allclose(start, reference, atol=1e-4):
+    if not torch.allclose(start, reference, atol=1e-4) or not torch.allclose(read, beside, atol=1e-4):
         raise PluginError(f"{part}.reference_logprobs moved with the policy; keep_reference must remember it")
     if not torch.equal(start, back):
         raise PluginError(f"{part}.load_state_dict does not bring back the policy that state_dict described")

@@ -39,7 +39,7 @@ def brief(prompt: rl.Prompt, completion: str) -> float:
         ({"polcy": FakePolicy()}, r"run\(\) takes no 'polcy'; did you mean 'policy'\?"),
         ({"actions": []}, r"actions is \[\], but must be a list with one action at least"),
         ({"actions": Draw()}, "actions is <.*Draw object.*>, but must be a list"),
-        ({"actions": [Draw(), brief]}, r"action function is a function, which has no act\(\)"),
+        ({"actions": [Draw(), brief]}, r"action 2 'function' is a function, which has no act\(\)"),
         ({"rewards": [rl.reward(brief)]}, "rewards is a list, but must be a dict from name to source"),
         (
             {"rewards": {"b": brief}},
@@ -74,7 +74,7 @@ def test_what_took_part_is_named_by_its_code() -> None:
     here = __name__
     assert described(objects) == {
         "credit": f"{here}.Spread",
-        "action Draw": f"{here}.Draw",
+        "action 1 'Draw'": f"{here}.Draw",
         "reward source 'b'": f"{here}.brief",
         "reward source 'built'": f"{here}.brief",
     }
@@ -84,7 +84,7 @@ def test_the_program_is_named_as_others_import_it(monkeypatch: pytest.MonkeyPatc
     def code(**its: Any) -> str:
         monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(**its))
         monkeypatch.setattr(Draw, "__module__", "__main__")
-        return described({"actions": [Draw()]})["action Draw"]
+        return described({"actions": [Draw()]})["action 1 'Draw'"]
 
     assert code(__file__="/somewhere/mine.py", __spec__=None) == "mine.Draw"
     assert code(__file__="/somewhere/mine.py", __spec__=SimpleNamespace(name="package.mine")) == "package.mine.Draw"

@@ -90,7 +90,7 @@ class Listed(Policy):
     def keep_reference(self) -> None:
         pass
 
-    def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
+    def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:
         return self._reference[rollouts.tokens[:, 0]].where(rollouts.mask, 0.0)
 
     def rollouts(self, old: Tensor, mask: Tensor, group: Sequence[int] | None = None) -> Rollouts:

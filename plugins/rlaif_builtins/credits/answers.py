@@ -15,10 +15,10 @@ Truncated = Literal["score", "drop"]
 
 def totals(rollouts: Rollouts, feedback: Feedback, truncated: str) -> tuple[dict[str, Tensor], Tensor]:
     """({channel: [B] f64}, counted [B] bool), both on the CPU; 0 where an answer does not count."""
-    values, counted = feedback.by_channel(rollouts.group)
+    values, counted = feedback.by_channel(rollouts.group, exact=True)
     if truncated == "drop":
         counted = counted & torch.tensor([reason == "stop" for reason in rollouts.finish])
-    return {channel: its.double().where(counted, 0.0) for channel, its in values.items()}, counted
+    return {channel: its.where(counted, 0.0) for channel, its in values.items()}, counted
 
 
 def siblings(rollouts: Rollouts) -> Tensor:
@@ -30,6 +30,12 @@ def siblings(rollouts: Rollouts) -> Tensor:
 def over(values: Tensor, group: Tensor) -> Tensor:
     """[B] -> [B]: the sum of `values` over each answer's group."""
     return values.new_zeros(int(group.max()) + 1).index_add(0, group, values)[group]
+
+
+def lowest(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+    """[B] -> [B]: the lowest of the counted `values` of each answer's group; inf where there is none."""
+    none = values.new_full((int(group.max()) + 1,), torch.inf)
+    return none.scatter_reduce(0, group, values.where(counted, torch.inf), "amin")[group]
 
 
 def spread(values: Tensor, where: Tensor) -> Tensor:

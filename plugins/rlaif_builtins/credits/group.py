@@ -52,7 +52,7 @@ class Group(Credit):
 
     def _together(self, feedback: Feedback, channel: str, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
         """[B] f64: the sum of the configured sources compared; what the optimiser contributes keeps its own scale."""
-        asked = feedback.totals(group, channel, contributed=False)[0].double().where(counted, 0.0)
+        asked = feedback.totals(group, channel, contributed=False, exact=True)[0].where(counted, 0.0)
         added = (values - asked) if feedback.contributed & set(feedback.sources(channel)) else torch.zeros_like(values)
         return self._compared(asked, counted, group) + _centred(added, counted, group)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rlaif_builtins.credits.answers import Truncated, over, siblings, spread, totals
+from rlaif_builtins.credits.answers import Truncated, lowest, over, siblings, spread, totals
 from rlaif_core import Credit, Critic, Experience, Feedback, Rollouts
 
 
@@ -28,8 +28,10 @@ class LeaveOneOut(Credit):
         counted = counted & (size >= 2)
 
         def advantage(channel: str) -> Tensor:
-            others = (over(values[channel], group) - values[channel]) / (size - 1).clamp(min=1)
-            return (values[channel] - others).where(counted, 0.0)
+            # Reckoned from the lowest, so that equal rewards differ by 0 and not by how their sum was rounded.
+            above = (values[channel] - lowest(values[channel], counted, group)).where(counted, 0.0)
+            others = (over(above, group) - above) / (size - 1).clamp(min=1)
+            return (above - others).where(counted, 0.0)
 
         return Experience(
             rollouts=rollouts,

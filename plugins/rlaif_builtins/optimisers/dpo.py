@@ -85,6 +85,9 @@ class Dpo(Optimiser):
 
         return self._update.apply(policy, paired, loss_of, microbatch=2 * size)
 
+    def skip(self) -> None:
+        self._update.skip()
+
     def state_dict(self) -> State:
         return self._update.state_dict()
 

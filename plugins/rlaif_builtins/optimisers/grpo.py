@@ -96,6 +96,9 @@ class Grpo(Optimiser):
             kl = {} if reference is None else {"kl": measured[0]["kl"]}
             return {**averaged(measured), **kl, "lr": rate}
 
+    def skip(self) -> None:
+        self._update.skip()
+
     def state_dict(self) -> State:
         return self._update.state_dict()
 

@@ -110,8 +110,11 @@ def clipped_value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float
 
 
 def steered(weight: float, kl: float, target: float, share: float) -> float:
-    """The KL's weight for the next step, `share` of the controller's horizon later (arXiv:1909.08593, eq. 2)."""
-    return weight * (1 + min(max(kl / target - 1, -0.2), 0.2) * share)
+    """The KL's weight for the next step, `share` of the controller's horizon later (arXiv:1909.08593, eq. 2).
+
+    A step longer than the horizon counts as long as it: the weight changes by a fifth at most and keeps its sign.
+    """
+    return weight * (1 + min(max(kl / target - 1, -0.2), 0.2) * min(share, 1.0))
 
 
 def pair_loss(margin: Tensor, beta: float, smoothing: float, kind: PairLoss) -> Tensor:

@@ -105,6 +105,7 @@ class Ppo(Optimiser):
             length_fits(aggregation, length),
         )
         self.kl, self.kl_target, self.kl_horizon = kl, kl_target, kl_horizon
+        self._first = kl  # which the controller starts from
         self.epochs, self.minibatches, self.low, self.high = epochs, minibatches, low, high
         self.value, self.value_clip, self.entropy = value, value_clip, entropy
         self.aggregation, self.length = aggregation, length
@@ -115,7 +116,7 @@ class Ppo(Optimiser):
         device, size = next(policy.module.parameters()).device, self._update.adam.microbatch
         self._head = ValueHead(policy.hidden_size).to(device)
         self._critic = HeadCritic(policy, self._head, size)
-        self._penalty = KlPenalty(policy, size, lambda rollouts: self._critic.look(rollouts)[0])
+        self._penalty = KlPenalty(policy, size, lambda rollouts: self._critic.look(rollouts)[0], hidden=True)
         self._update.prepare(policy, steps, self._head.parameters())
 
     def sources(self) -> Mapping[str, RewardSource]:
@@ -175,10 +176,15 @@ class Ppo(Optimiser):
 
         return self._update.apply(policy, batch, loss_of)
 
+    def skip(self) -> None:
+        self._update.skip()
+
     def state_dict(self) -> State:
-        return {"update": self._update.state_dict(), "kl": self.kl, "head": dict(self._head.state_dict())}
+        kl = {"first": self._first, "now": self.kl}
+        return {"update": self._update.state_dict(), "kl": kl, "head": dict(self._head.state_dict())}
 
     def load_state_dict(self, state: State) -> None:
         self._head.load_state_dict(state["head"])
         self._update.load_state_dict(state["update"])
-        self.kl = state["kl"]
+        if self.kl_target is not None and state["kl"]["first"] == self._first:  # else it was given anew
+            self.kl = state["kl"]["now"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,18 +22,24 @@ class KlPenalty:
 
     As a reward source it is explained in the ledger like any other, and every credit assignment treats it rightly.
     Both sides come from one way of computing them, by default `policy.logprobs`: what the sampler noted differs by
-    rounding, and where answers earn alike a comparison within their group would blow that up to a reward.
+    rounding, and where answers earn alike a comparison within their group would blow that up to a reward. `hidden` says
+    that `logprobs` come from a pass which gives the hidden states, too.
     """
 
     def __init__(
-        self, policy: Policy, microbatch: int | None, logprobs: Callable[[Rollouts], Tensor] | None = None
+        self,
+        policy: Policy,
+        microbatch: int | None,
+        logprobs: Callable[[Rollouts], Tensor] | None = None,
+        *,
+        hidden: bool = False,
     ) -> None:
-        self._policy, self._microbatch = policy, microbatch
+        self._microbatch = microbatch
         self._logprobs = logprobs or (lambda rollouts: detached(policy.logprobs, rollouts, microbatch))
+        self._reference = partial(policy.reference_logprobs, hidden=True) if hidden else policy.reference_logprobs
 
     def score(self, rollouts: Rollouts) -> Scored:
-        reference = detached(self._policy.reference_logprobs, rollouts, self._microbatch)
-        tokens = reference - self._logprobs(rollouts)
+        tokens = detached(self._reference, rollouts, self._microbatch) - self._logprobs(rollouts)
         said = [
             Score(value, f"{abs(value):.2f} nats {'below' if value > 0 else 'above'} the reference")
             for value in tokens.sum(1).tolist()

@@ -66,6 +66,9 @@ class Reinforce(Optimiser):
         with self._update.step() as rate:
             return {**self._update.apply(policy, experience, loss_of), **measured_kl(experience), "lr": rate}
 
+    def skip(self) -> None:
+        self._update.skip()
+
     def state_dict(self) -> State:
         return self._update.state_dict()
 

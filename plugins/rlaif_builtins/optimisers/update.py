@@ -107,6 +107,10 @@ class Update:
         for group in self._torch.param_groups:
             group["lr"] = rate
         yield rate
+        self.skip()
+
+    def skip(self) -> None:
+        """A step of the run is over, whether there was something to learn in it or not."""
         self._done += 1
 
     def _factor(self, step: int) -> float:
@@ -148,8 +152,8 @@ class Update:
         norm = _finite("gradient's norm", float(clipped))
         watched = self._still >= 0 and self._done >= self.adam.warmup and self._torch.param_groups[0]["lr"] * norm > 0
         probe = self._steepest() if watched else None
+        policy.version += 1  # first, for an interrupt may come when the weights have moved and before the next line
         self._torch.step()
-        policy.version += 1
         with torch.no_grad():
             for parameter, start, scale in held:
                 parameter.lerp_(start, 1 - scale)
@@ -169,11 +173,11 @@ class Update:
                 "checkpoint with less: rlaif resume FOLDER --set optimiser.lr=..."
             )
 
-    def _steepest(self) -> tuple[torch.nn.Parameter, Tensor]:
-        """The parameter that ought to move most, and a copy of it."""
+    def _steepest(self) -> tuple[torch.nn.Parameter, Tensor] | None:
+        """The policy's parameter that ought to move most, and a copy of it; None if only a value head has a slope."""
         slopes = [(float(p.grad.abs().max()), name) for name, p in self._named.items() if p.grad is not None]
-        parameter = self._named[max(slopes)[1]]
-        return parameter, parameter.detach().clone()
+        slope, name = max(slopes)
+        return (self._named[name], self._named[name].detach().clone()) if slope > 0 else None
 
     def _watch(self, probe: torch.nn.Parameter, before: Tensor) -> None:
         """Count the updates that are lost in rounding, until one is not."""

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import regex
+from torch import Tensor
 
 from rlaif_core import Rollouts
 
@@ -50,8 +51,18 @@ def characters(text: str) -> list[str]:
 
 
 def counted(rollouts: Rollouts, unit: Unit) -> list[Sequence[Hashable]]:
-    """For each answer its tokens (all that the policy chose, the end of sequence too), words or characters."""
+    """For each answer its tokens (those that the policy chose, the end of sequence too), words or characters.
+
+    The answer is the last one of a conversation.
+    """
     if unit == "tokens":
-        return [tokens[mask].tolist() for tokens, mask in zip(rollouts.tokens, rollouts.mask, strict=True)]
+        return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, _last_turn(rollouts.mask), strict=True)]
     split = words if unit == "words" else characters
     return [split(completion) for completion in rollouts.completions]
+
+
+def _last_turn(mask: Tensor) -> Tensor:
+    """[B,T] bool: of the chosen tokens those behind the last gap, where somebody else speaks."""
+    back = mask.flip(1)
+    gaps = (back.cumsum(1) > 0) & ~back
+    return (back & (gaps.cumsum(1) == 0)).flip(1)

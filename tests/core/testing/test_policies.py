@@ -112,7 +112,7 @@ class Tidying(FakePolicy):
 
 
 class FollowingReference(FakePolicy):
-    def reference_logprobs(self, rollouts: rl.Rollouts) -> Tensor:
+    def reference_logprobs(self, rollouts: rl.Rollouts, *, hidden: bool = False) -> Tensor:
         return self.logprobs(rollouts).detach()
 
 
