@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif_core import lockfile
 from rlaif_core.config import RunConfig, Use
-from rlaif_core.errors import ConfigError, suggest
+from rlaif_core.errors import ConfigError, blame, suggest
 from rlaif_core.files import write_bytes, writing
 from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
@@ -20,7 +20,6 @@ from rlaif_core.plugins import Listing, Plugins
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
-    from rlaif_core.protocols import Optimiser
     from rlaif_core.run import Run
 
 
@@ -103,7 +102,11 @@ def _tables(config: RunConfig, given: set[str]) -> Iterator[tuple[str, str, Use]
 def _judge_named(listing: Listing, options: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
     """{"judge": name} for a table that names a judge of the config."""
     name = options.get("judge")
-    if listing.kind != "rewards" or "judge" not in parameters(listing.offer.resolve()) or not isinstance(name, str):
+    if listing.kind != "rewards" or not isinstance(name, str):
+        return {}
+    with blame(str(listing)):
+        asks = "judge" in parameters(listing.offer.resolve())
+    if not asks:
         return {}
     if name not in config.judges:
         known = ", ".join(config.judges) or "none"
@@ -126,7 +129,7 @@ def fits(config: RunConfig, optimising: tuple[Any, str], crediting: tuple[Any, s
     (optimiser, name), (credit, credited) = optimising, crediting
     for reward in config.rewards:
         if not _reads(optimiser, reward.channel):
-            others = [o.offer.name for o in plugins.listings("optimisers") if _reads(o.offer.resolve(), reward.channel)]
+            others = [its.offer.name for its in plugins.listings("optimisers") if _offers(its, reward.channel)]
             advice = f"use {' or '.join(map(repr, others))}, or drop it" if others else "drop it"
             reads = ", ".join(map(repr, sorted(getattr(optimiser, "channels", {"reward"}))))
             raise ConfigError(
@@ -138,6 +141,14 @@ def fits(config: RunConfig, optimising: tuple[Any, str], crediting: tuple[Any, s
             f"credit {credited!r} needs {', '.join(sorted(lacking))} from a critic, but optimiser "
             f"{name!r} trains none; use an optimiser with a value head, or a credit that needs none"
         )
+
+
+def _offers(listing: Listing, channel: str) -> bool:
+    """Whether what is offered reads the channel; what cannot even be loaded is nobody's advice."""
+    try:
+        return _reads(listing.offer.resolve(), channel)
+    except Exception:  # noqa: BLE001  whose it is will be said to those who ask for it
+        return False
 
 
 def _reads(optimiser: Any, channel: str) -> bool:
@@ -171,7 +182,10 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     )
     if objects.keys() & {"credit", "optimiser"}:
         fits(config, (optimiser, type(optimiser).__name__), (credit, type(credit).__name__), plugins)
-    optimiser.prepare(policy, table.steps)
+    whose = {chosen.part: str(chosen.listing) for chosen in result.chosen}
+    with blame(whose.get("optimiser", "optimiser")):
+        optimiser.prepare(policy, table.steps)
+        contributed = dict(optimiser.sources())
     loop = Loop(
         policy=policy,
         prompts=prompts,
@@ -179,10 +193,10 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
         if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
         judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},
-        sources=_sources(config, built, objects.get("rewards", {}), optimiser),
+        sources=_sources(config, built, objects.get("rewards", {}), contributed),
         credit=credit,
         optimiser=optimiser,
-        whose={chosen.part: str(chosen.listing) for chosen in result.chosen},
+        whose=whose,
         seed=table.seed,
         batch=config.prompts.batch,
         group=config.prompts.group,
@@ -197,17 +211,17 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
 
 
 def _sources(
-    config: RunConfig, built: Mapping[str, Any], given: Mapping[str, Any], optimiser: Optimiser
+    config: RunConfig, built: Mapping[str, Any], given: Mapping[str, Any], contributed: Mapping[str, Any]
 ) -> dict[str, Source]:
     """Every reward source by its name: of the config, given as objects, and contributed by the optimiser."""
     from rlaif_core.loop import Source
 
     sources = {r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards}
-    for whose, more, contributed in (("the rewards given", given, False), ("the optimiser", optimiser.sources(), True)):
+    for whose, more, own in (("the rewards given", given, False), ("the optimiser", contributed, True)):
         for name, source in more.items():
             if name in sources:
                 raise ConfigError(f"{whose} bring a source {name!r}, but there is one of that name; rename one of them")
-            sources[name] = Source(_source(source), contributed=contributed)
+            sources[name] = Source(_source(source), contributed=own)
     return sources
 
 

@@ -31,14 +31,14 @@ def save(folder: Path, step: int, state: State, *, keep: int) -> Path:
     """Write `folder/step-N` and drop all but the newest `keep`; none is touched before the next is whole."""
     from safetensors.torch import save as to_bytes
 
-    tensors: dict[str, Tensor] = {}
-    tree = _pack(state, "state", tensors)
+    tree, tensors = packed(state)
     final = folder / f"step-{step}"
     partial = folder / f".step-{step}{files.ASIDE}"
     shutil.rmtree(partial, ignore_errors=True)
     with files.writing(final), _gone_if_torn(partial):
         partial.mkdir(parents=True)
-        files.write_bytes(partial / TENSORS, to_bytes(tensors))
+        here = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        files.write_bytes(partial / TENSORS, to_bytes(here))
         files.write_bytes(partial / STATE, json.dumps(tree).encode())
         sums = {name: files.sha256(partial / name) for name in (TENSORS, STATE)}
         manifest = {"format": FORMAT, "step": step, "sha256": sums}
@@ -130,16 +130,24 @@ def _read(place: Path) -> State:
     return state  # type: ignore[no-any-return]
 
 
+def packed(state: State, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
+    """A JSON tree in which each tensor is replaced by its name, and the tensors by their names; nothing is copied.
+
+    `CheckpointError` says what of the state, called `name`, a checkpoint cannot hold.
+    """
+    tensors: dict[str, Tensor] = {}
+    return _pack(state, name, tensors), tensors
+
+
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """A JSON tree in which each tensor is replaced by the name it has in `tensors`."""
     if isinstance(value, Tensor):
         name = path
         while name in tensors:  # {"a.b": x, "a": {"b": y}} has two of one path
             name += "'"
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value
         return {"$tensor": name}
     if isinstance(value, Mapping):
-        return {"$map": [[key, _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
+        return {"$map": [[_key(key, path), _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, tuple | list):
         items = [_pack(item, f"{path}.{number}", tensors) for number, item in enumerate(value)]
         return {"$tuple": items} if isinstance(value, tuple) else items
@@ -148,6 +156,15 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     raise CheckpointError(
         f"{path} is a {type(value).__name__}, which a checkpoint cannot hold; "
         "state is made of tensors, numbers, texts, dicts, lists and tuples"
+    )
+
+
+def _key(key: Any, path: str) -> Any:
+    if key is None or isinstance(key, bool | int | float | str):
+        return key
+    raise CheckpointError(
+        f"{path} has the key {key!r}, a {type(key).__name__}, which a checkpoint cannot hold; "
+        "keys are texts and numbers"
     )
 
 

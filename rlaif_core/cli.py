@@ -69,6 +69,9 @@ def resume(
     folder: Folder,
     step: Annotated[int | None, typer.Option(help="Go on from this checkpoint; default: the newest.")] = None,
     sets: Sets = NOTHING,
+    mended: Annotated[
+        bool, typer.Option("--mended", help="Parts or their files were changed on purpose: take them as they are.")
+    ] = False,
     plugin: Files = NOTHING,
     no_plugin: Blocks = NOTHING,
 ) -> None:
@@ -76,7 +79,7 @@ def resume(
     from rlaif_core.run import resume as go_on
 
     plugins = Plugins.load(block=no_plugin, files=plugin)
-    _finished(go_on(folder, step=step, changes=sets, plugins=plugins))
+    _finished(go_on(folder, step=step, changes=sets, mended=mended, plugins=plugins))
 
 
 def check(config: Config, sets: Sets = NOTHING, plugin: Files = NOTHING, no_plugin: Blocks = NOTHING) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlaif_core.errors import CheckpointError
-from rlaif_core.files import write_bytes
+from rlaif_core.files import sha256, write_bytes
 from rlaif_core.plugins import LOCAL, Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.run import Run
 
 LOCK = "plugins.lock.toml"
-Entry = Mapping[str, str]
+END = 2**20
+"""Of a large file it is its length and so many bytes at both ends that are looked at."""
+MEANT = "; if the change is meant, resume with --mended (mended=True)"
+Entry = Mapping[str, Any]
 
 
 def write(this: Run) -> None:
@@ -25,14 +29,56 @@ def write(this: Run) -> None:
     write_bytes(this.folder / LOCK, tomli_w.dumps({"offers": _entries(this)}).encode())
 
 
-def _entries(this: Run) -> list[dict[str, str]]:
+def _entries(this: Run) -> list[dict[str, Any]]:
     """One entry a part: an offer's, or that of an object that was given in place of a table."""
     entries = []
     for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
         origin = chosen.listing.origin
-        entry = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
+        entry: dict[str, Any] = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
+        if named := dict(_named_files(chosen.options)):
+            entry["files"] = named
         entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
     return entries + [{"part": part, "origin": place, "object": "yes"} for part, place in sorted(this.objects.items())]
+
+
+def _named_files(options: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """(option, digest of the file or model folder that it names), whatever the option is about.
+
+    The option's value is part of its name here, but only as a digest, for it may come out of the environment.
+    """
+    if isinstance(options, Mapping):
+        for key, value in options.items():
+            yield from _named_files(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(options, list | tuple):
+        for number, value in enumerate(options):
+            yield from _named_files(value, f"{name}.{number}")
+    elif isinstance(options, str):
+        for place in (options, options.rpartition(":")[0]):  # "file.py:function", too
+            if place and (digest := _content(Path(place).expanduser())):
+                yield f"{name} {hashlib.sha256(options.encode()).hexdigest()[:12]}", digest
+
+
+def _content(place: Path) -> str | None:
+    """A digest of a file, or of a folder that holds a model; None for anything else."""
+    try:
+        if place.is_file():
+            return _quick(place)
+        if place.is_dir() and any(place.glob("*config.json")):
+            files = sorted(file for file in place.iterdir() if file.is_file() and file.suffix != ".md")
+            return hashlib.sha256("".join(f"{file.name} {_quick(file)}" for file in files).encode()).hexdigest()
+    except (OSError, ValueError):  # it is no path at all, or none that we may read
+        pass
+    return None
+
+
+def _quick(file: Path) -> str:
+    size = file.stat().st_size
+    if size <= 16 * END:
+        return sha256(file)
+    with file.open("rb") as opened:
+        ends = opened.read(END)
+        opened.seek(-END, 2)
+        return hashlib.sha256(str(size).encode() + ends + opened.read(END)).hexdigest()
 
 
 def _locked(folder: Path) -> list[Entry]:
@@ -43,6 +89,8 @@ def _locked(folder: Path) -> list[Entry]:
                 raise ValueError("a part or its origin is no text")
             if "object" not in entry and not isinstance(entry["plugin"], str):
                 raise ValueError("a plugin's name is no text")
+            if not isinstance(entry.get("files", {}), dict):
+                raise ValueError("a part's files are no table")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / LOCK} cannot be read ({error}); restore it, or start a new run") from error
     return offers  # type: ignore[no-any-return]
@@ -63,15 +111,21 @@ def verify_present(folder: Path, plugins: Plugins, objects: Mapping[str, str]) -
             raise CheckpointError(f"{part} was {origin}, which is not there now: {why}")
 
 
-def verify(this: Run) -> None:
-    """Refuse to resume when a part is gone, new, or another than it was."""
+def verify(this: Run, mended: bool) -> None:
+    """Refuse to resume when a part is gone, new, or (unless they were `mended`) another than it was."""
     now, then = ({entry["part"]: entry for entry in its} for its in (_entries(this), _locked(this.folder)))
     for part, entry in then.items():
-        if part not in now or now[part]["origin"] != entry["origin"]:
+        if part not in now or (now[part]["origin"] != entry["origin"] and not mended):
             is_now = now[part]["origin"] if part in now else "missing"
             raise CheckpointError(
                 f"{part} was {entry['origin']} when the run started but is {is_now} now; "
-                f"{_advice(entry, now.get(part))}, or start a new run"
+                f"{_advice(entry, now.get(part))}, or start a new run{MEANT if part in now else ''}"
+            )
+        before, after = entry.get("files", {}), now[part].get("files", {})
+        if changed := [] if mended else [its for its in before if its in after and before[its] != after[its]]:
+            raise CheckpointError(
+                f"{part}: what its option {changed[0].partition(' ')[0]!r} names has changed since the run started; "
+                f"restore it, or start a new run{MEANT}"
             )
     if added := sorted(set(now) - set(then)):
         origin = now[added[0]]["origin"]
@@ -90,7 +144,7 @@ def _advice(then: Entry, now: Entry | None) -> str:
 
 def _source(entry: Entry) -> str:
     """The plugin with its version, as in "credit 'mine' from <this>"."""
-    return entry["origin"].partition(" from ")[2]
+    return str(entry["origin"]).partition(" from ")[2]
 
 
 def _again(part: str) -> str:

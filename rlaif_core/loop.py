@@ -15,7 +15,7 @@ from rlaif_core.errors import FeedbackError, PluginError, TrainingError, blame
 from rlaif_core.feedback import Abstain, Failed, Feedback, Scored, outcomes_of
 from rlaif_core.measure import measure
 from rlaif_core.types import Experience, Metrics, Prompt, Rollouts
-from rlaif_core.watch import Watch
+from rlaif_core.watch import watched
 
 if TYPE_CHECKING:
     from rlaif_core.prompts import Prompts
@@ -59,19 +59,17 @@ class Loop:
 def advance(loop: Loop) -> tuple[Experience, Metrics]:
     """One step: fresh rollouts unless a share of the last ones is left, then one update of the policy."""
     began = time.perf_counter()
-    watch = Watch(loop.strict)
     if not loop.buffer:
-        prompts = loop.prompts.take(loop.batch)
-        rollouts = watch.over("act", lambda: act(loop, prompts))
-        feedback = watch.over("score", lambda: score(loop, rollouts), rollouts)
-        experience = watch.over("credit", lambda: credit(loop, rollouts, feedback), rollouts, feedback)
+        rollouts = act(loop, loop.prompts.take(loop.batch))
+        experience = credit(loop, rollouts, score(loop, rollouts))
         loop.buffer = experience.split(loop.updates)
     experience = loop.buffer[0]
     reported = Metrics()
     if bool(experience.mask.any()):  # where every source abstained there is nothing to learn, and nothing wrong
-        reported = watch.over("step", lambda: update(loop, experience), experience)
+        reported = update(loop, experience)
     else:
-        loop.optimiser.skip()
+        with blame(_at(loop, "optimiser")):
+            loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
     loop.step += 1
     return experience, measure(experience, reported, time.perf_counter() - began)
@@ -79,10 +77,11 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
 
 def act(loop: Loop, prompts: Sequence[Prompt]) -> Rollouts:
     """Chain the actions: each gets the prompts and the rollouts of the one before."""
-    sampler = loop.policy.sampler(seed=loop.seed, step=loop.step + 1, group=loop.group)
+    with blame(_at(loop, "policy")):
+        sampler = loop.policy.sampler(seed=loop.seed, step=loop.step + 1, group=loop.group)
     rollouts: Rollouts | None = None
     for part, action in loop.actions:
-        with blame(_at(loop, part)):
+        with blame(_at(loop, part)), watched(loop.strict, rollouts):
             rollouts = action.act(sampler, prompts, rollouts)
             if not isinstance(rollouts, Rollouts):
                 raise PluginError(f"act returned {type(rollouts).__name__}; an action returns Rollouts")
@@ -94,16 +93,18 @@ def score(loop: Loop, rollouts: Rollouts) -> Feedback:
     """Ask every source about every answer; stop if too many outcomes failed, before anything is trained on them."""
     outcomes, tokens = {}, {}
     for name, source in loop.sources.items():
-        with blame(_at(loop, f"reward source {name!r}")):
+        with blame(_at(loop, f"reward source {name!r}")), watched(loop.strict, rollouts):
             said = source.source.score(rollouts)
             if isinstance(said, Scored):
                 tokens[name], said = said.tokens, said.outcomes
             outcomes[name] = outcomes_of(said, len(rollouts))
     weights = {name: source.weight for name, source in loop.sources.items()}
+    with blame(_at(loop, "optimiser")):
+        weights |= _contributed(loop)
     feedback = Feedback(
         outcomes=outcomes,
         token_scores=tokens,
-        weights=weights | dict(loop.optimiser.weights()),
+        weights=weights,
         channels={name: source.channel for name, source in loop.sources.items()},
         contributed=frozenset(name for name, source in loop.sources.items() if source.contributed),
     )
@@ -111,15 +112,25 @@ def score(loop: Loop, rollouts: Rollouts) -> Feedback:
     return feedback
 
 
+def _contributed(loop: Loop) -> dict[str, float]:
+    """The weights of the sources that the optimiser brought."""
+    weights, own = dict(loop.optimiser.weights()), [name for name, its in loop.sources.items() if its.contributed]
+    if unknown := sorted(set(weights) - set(own)):
+        raise PluginError(f"weights() names {unknown[0]!r}, but the optimiser contributes {own or 'no source'}")
+    return weights
+
+
 def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
     """Spread the feedback over the tokens, with whatever critic the optimiser trains."""
-    with blame(_at(loop, "credit")):
+    with blame(_at(loop, "optimiser")):
+        critic = loop.optimiser.critic()
+    with blame(_at(loop, "credit")), watched(loop.strict, rollouts, feedback):
         if getattr(loop.credit, "compares", False) and len(set(rollouts.group.tolist())) == len(rollouts):
             raise TrainingError(
                 "it compares the answers to one prompt, but each prompt has only one; "
                 "raise [prompts] group to 2 or more, or use a credit that compares nothing"
             )
-        experience = loop.credit.assign(rollouts, feedback, loop.optimiser.critic())
+        experience = loop.credit.assign(rollouts, feedback, critic)
         if not isinstance(experience, Experience):
             raise PluginError(f"assign returned {type(experience).__name__}; a credit returns Experience")
     idle = all(not bool(advantages.any()) for advantages in experience.advantages.values())
@@ -127,7 +138,7 @@ def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
     if loop.max_idle and loop.idle >= loop.max_idle:
         why = "the answers of a group all score alike. Raise [prompts] group or the temperature, or mend the reward"
         if not bool(experience.mask.any()):
-            why = f"no answer counted. {_reasons(feedback, Abstain, Failed)}. Mend the source"
+            why = "no answer counted. " + _left_out(rollouts, feedback)
         raise TrainingError(
             f"every advantage was 0 in {loop.idle} batches in a row, so nothing was learnt from them: {why}; "
             "rollouts/ holds who said what ([run] max_idle = 0 turns this check off)"
@@ -137,8 +148,11 @@ def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
 
 def update(loop: Loop, experience: Experience) -> Metrics:
     """Let the optimiser learn; what it reports must be finite numbers."""
-    with blame(_at(loop, "optimiser")):
-        return Metrics(loop.optimiser.step(loop.policy, experience))
+    with blame(_at(loop, "optimiser")), watched(loop.strict, experience):
+        metrics = loop.optimiser.step(loop.policy, experience)
+        if not isinstance(metrics, Mapping):
+            raise PluginError(f"step returned {type(metrics).__name__}; an optimiser returns its metrics by name")
+        return Metrics(metrics)
 
 
 def _at(loop: Loop, part: str) -> str:
@@ -152,6 +166,17 @@ def _refuse_outage(feedback: Feedback, most: float) -> None:
     raise FeedbackError(
         f"{share:.0%} of what {source!r} said failed, more than max_failed = {most:.0%}; nothing was trained on it. "
         f"{_reasons(feedback, Failed)}. Mend the source and resume the run, or raise [run] max_failed"
+    )
+
+
+def _left_out(rollouts: Rollouts, feedback: Feedback) -> str:
+    """Why nothing counted, and what to do: the sources had no score, or the credit leaves the answers out."""
+    if said := _reasons(feedback, Abstain, Failed):
+        return f"{said}. Mend the source"
+    cut = sum(finish == "length" for finish in rollouts.finish)
+    return (
+        f"They were scored, but the credit leaves them out; {cut} of {len(rollouts)} were cut off by the length limit. "
+        "Raise max_tokens, or mend [credit]"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlaif_core.errors import PluginError
 from rlaif_core.feedback import Abstain, Failed, Score
 from rlaif_core.types import Experience, Metrics
 
@@ -31,16 +32,15 @@ def measure(experience: Experience, reported: Metrics, seconds: float) -> Metric
         if scores:
             metrics[f"reward/{name}"] = sum(scores) / len(scores)
     tokens = float(rollouts.mask.sum())
-    return Metrics(
-        {
-            **metrics,
-            "length": tokens / len(rollouts),
-            "truncated": sum(finish == "length" for finish in rollouts.finish) / len(rollouts),
-            "counted": float(takes_part.float().mean()),
-            "failed": feedback.fraction(Failed),
-            "abstained": feedback.fraction(Abstain),
-            "seconds": seconds,
-            "tokens_per_second": tokens / max(seconds, 1e-9),
-            **reported,
-        }
-    )
+    metrics |= {
+        "length": tokens / len(rollouts),
+        "truncated": sum(finish == "length" for finish in rollouts.finish) / len(rollouts),
+        "counted": float(takes_part.float().mean()),
+        "failed": feedback.fraction(Failed),
+        "abstained": feedback.fraction(Abstain),
+        "seconds": seconds,
+        "tokens_per_second": tokens / max(seconds, 1e-9),
+    }
+    if twice := sorted(set(metrics) & set(reported)):
+        raise PluginError(f"the optimiser reports {twice[0]!r}, which every run measures itself; name it otherwise")
+    return Metrics({**metrics, **reported})

@@ -78,7 +78,7 @@ class TransformersPolicy:
             accelerate(self.module)
         self.model = CausalModel(self.module, native=kernels == "auto")
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
-        self._origin = _fingerprint(self.module, fresh=self._adapters == "fresh")
+        self._origin = _fingerprint(self.module, tokenizer, fresh=self._adapters == "fresh")
 
     def sampler(self, *, seed: int, step: int, group: int) -> PolicySampler:
         return PolicySampler(self, seed=seed, step=step, group=group)
@@ -259,15 +259,19 @@ def _persistent(module: torch.nn.Module) -> frozenset[str]:
     return frozenset(module.state_dict()) & frozenset(name for name, _ in module.named_buffers())
 
 
-def _fingerprint(module: torch.nn.Module, fresh: bool) -> str:
-    """A quick hash of all parameters: their names, shapes, and values at both ends.
+def _fingerprint(module: torch.nn.Module, tokenizer: Any, fresh: bool) -> str:
+    """A quick hash of the tokenizer and of all parameters: their names, shapes, sums, and values at both ends.
 
     Where what is trained is `fresh`, its values do not count: they are drawn anew with every object, a checkpoint holds
     them all, and the reference is the rest alone.
     """
-    digest = hashlib.sha256()
+    words = sorted(tokenizer.get_vocab().items(), key=lambda word: word[1])
+    digest = hashlib.sha256(repr((words, tokenizer.chat_template)).encode())
     for name, parameter in module.named_parameters():
         flat = parameter.detach().flatten()
-        ends = torch.cat([flat[:64], flat[-64:]])[: 0 if fresh and parameter.requires_grad else None].double().cpu()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode() + ends.numpy().tobytes())
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        if not (fresh and parameter.requires_grad):
+            bits = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32}.get(flat.itemsize, torch.int64))
+            digest.update(f"{int(bits.sum())}".encode())  # of whole numbers, so their order does not matter
+            digest.update(torch.cat([flat[:64], flat[-64:]]).double().cpu().numpy().tobytes())
     return digest.hexdigest()

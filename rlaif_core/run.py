@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif_core import files
-from rlaif_core.errors import CheckpointError, ConfigError
+from rlaif_core.errors import CheckpointError, ConfigError, blame
 from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.assemble import Plan
     from rlaif_core.config import RunConfig
     from rlaif_core.loop import Loop
-    from rlaif_core.protocols import State
+    from rlaif_core.protocols import State, Stateful
 
 
 class History(Sequence[Mapping[str, float]]):
@@ -64,24 +64,37 @@ class Run:
             checkpoint.save(self.folder / "checkpoints", self.step, self.state_dict(), keep=self.config.run.keep)
             self.saved = self.step
 
+    def _stateful(self) -> list[tuple[str, Stateful]]:
+        from rlaif_core import loop
+        from rlaif_core.protocols import Stateful
+
+        return [(name, part) for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)]
+
+    def _state_of(self, name: str, part: Stateful) -> State:
+        """What a part remembers, once it is certain that a checkpoint can hold it."""
+        from rlaif_core import checkpoint
+
+        with blame(self.loop.whose.get(name, name)):
+            state = part.state_dict()
+            checkpoint.packed(state, f"the state of {name}")
+        return state
+
     def state_dict(self) -> State:
         """Everything that the next step depends on."""
-        from rlaif_core import checkpoint, loop, wire
-        from rlaif_core.protocols import Stateful
+        from rlaif_core import checkpoint, wire
 
         return {
             "step": self.step,
             "idle": self.loop.idle,
             "config": config_key(self.config),
-            "parts": {n: part.state_dict() for n, part in loop.parts(self.loop).items() if isinstance(part, Stateful)},
+            "parts": {name: self._state_of(name, part) for name, part in self._stateful()},
             "buffer": [wire.to_state(experience) for experience in self.loop.buffer],
             "random": checkpoint.random_state(),
         }
 
     def load_state_dict(self, state: State, changes: Iterable[str] = ()) -> None:
         """Take up where a checkpoint left off; it must be of this very config, but for the keys in `changes`."""
-        from rlaif_core import checkpoint, loop, wire
-        from rlaif_core.protocols import Stateful
+        from rlaif_core import checkpoint, wire
 
         ours, theirs, meant = config_key(self.config), state["config"], tuple(changes)
         differing = [key for key in sorted({*ours, *theirs}) if not _same(ours.get(key), theirs.get(key))]
@@ -90,11 +103,12 @@ class Run:
                 f"the checkpoint is of another config, different in {', '.join(differing)}; restore "
                 f"{self.folder / 'config.toml'}, name the change with --set, or start a new run with --out"
             )
-        parts = {name: part for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)}
+        parts = dict(self._stateful())
         if missing := sorted(set(parts) ^ set(state["parts"])):
             raise CheckpointError(f"the checkpoint and the run disagree about who keeps state: {', '.join(missing)}")
         for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
+            with blame(self.loop.whose.get(name, name)):
+                part.load_state_dict(state["parts"][name])
         device, prompts = next(iter(self.loop.policy.module.parameters())).device, self.loop.prompts.prompts
         self.loop.buffer = [wire.from_state(experience, device, prompts) for experience in state["buffer"]]
         self.loop.step, self.loop.idle, self.saved = state["step"], state["idle"], state["step"]
@@ -136,6 +150,7 @@ def resume(
     *,
     step: int | None = None,
     changes: Sequence[str] = (),
+    mended: bool = False,
     plugins: Plugins | None = None,
     progress: bool = True,
     **objects: Any,
@@ -143,18 +158,24 @@ def resume(
     """Go on from the newest checkpoint of a run folder (without any, from the beginning), or from that of `step`, and
     forget what came after it.
 
-    `changes` ("table.key=value") change the config from here on; objects as for `run`.
+    `changes` ("table.key=value") change the config from here on; objects as for `run`. With `mended`, parts whose code
+    or files have changed since the run began (a reward was mended) take part as they are now.
     """
     folder = Path(folder)
     if not (folder / "config.toml").is_file():
         raise CheckpointError(f"{folder} is not a run folder: it has no config.toml")
     with files.claimed(folder):
-        this = _resumed(folder, step, changes, plugins or Plugins.load(), objects)
+        this = _resumed(folder, step, changes, mended, plugins or Plugins.load(), objects)
         return _trained(this, progress)
 
 
 def _resumed(
-    folder: Path, step: int | None, changes: Sequence[str], plugins: Plugins, objects: Mapping[str, Any]
+    folder: Path,
+    step: int | None,
+    changes: Sequence[str],
+    mended: bool,
+    plugins: Plugins,
+    objects: Mapping[str, Any],
 ) -> Run:
     """The run as a checkpoint holds it, with its changes written down, and its folder as it was at that step."""
     from rlaif_core import checkpoint, lockfile
@@ -175,7 +196,7 @@ def _resumed(
     lockfile.verify_present(folder, plugins, described(accepted(objects)))
     here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
     this = assemble(here, plugins, objects)
-    lockfile.verify(this)
+    lockfile.verify(this, mended)
     if state is not None:
         this.load_state_dict(state, [change.partition("=")[0].strip() for change in changes])
     checkpoint.forget_after(folder / "checkpoints", at)
@@ -185,6 +206,8 @@ def _resumed(
             this.saved = None  # once more, for it must be of the config that stands beside it
             this.save()
         write_config(folder, config)
+    if changes or mended:
+        lockfile.write(this)
     return this
 
 

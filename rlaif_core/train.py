@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlaif_core.errors import all_of
+from rlaif_core.errors import all_of, blame
 from rlaif_core.memory import reused
 from rlaif_core.record import Record
 
@@ -27,6 +27,7 @@ def train(this: Run, progress: bool) -> None:
     error: BaseException | None = None
     try:
         with reused(), _stop_on_signal(this):
+            this.state_dict()  # whoever remembers what no checkpoint can hold is to say so before anything is learnt
             this.plugins.tell("rlaif_run_started", run=this)
             while this.step < table.steps:
                 _step(this, record)
@@ -55,7 +56,7 @@ def _save_policy(this: Run) -> None:
     final = this.folder / "policy"
     aside = this.folder / f".policy{files.ASIDE}"
     shutil.rmtree(aside, ignore_errors=True)
-    with files.writing(final):
+    with files.writing(final), blame(this.loop.whose.get("policy", "policy")):
         this.loop.policy.save(aside)
         mode = (this.folder / "config.toml").stat().st_mode  # safetensors makes files that only their owner may read
         for file in aside.rglob("*"):

@@ -30,6 +30,15 @@ def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(mapping))
 
 
+def _check_groups(group: Sequence[int], ids: Sequence[str]) -> None:
+    for (number, one), (same, other) in itertools.pairwise(sorted({*zip(group, ids, strict=True)})):
+        if number == same:
+            raise PluginError(
+                f"Rollouts.group {number} holds answers to two prompts, {one!r} and {other!r}; "
+                "number the answers to one prompt alike, and no others"
+            )
+
+
 def _check_is_tensor(owner: str, name: str, value: object) -> None:
     import torch
 
@@ -125,6 +134,7 @@ class Rollouts:
             _check_tensor("Rollouts", name, getattr(self, name), shape, dtype)
         _check_tensor("Rollouts", "logp", self.logp, shape, torch.float32)
         _check_tensor("Rollouts", "group", self.group, (rows,), torch.int64)
+        _check_groups(self.group.tolist(), [prompt.id for prompt in self.prompts])
         if bool((self.mask & ~self.attend).any()):
             raise PluginError("Rollouts.mask marks padding as chosen; mask must lie within attend")
         if bool(self.mask[:, :1].any()):

@@ -1,37 +1,34 @@
-"""`rlaif run --strict`: find the stage that writes into a value which an earlier stage made."""
+"""`rlaif run --strict`: find who writes into a value that an earlier stage made."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rlaif_core.errors import PluginError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-T = TypeVar("T")
 
+@contextmanager
+def watched(strict: bool, *values: Any) -> Iterator[None]:
+    """Raise if the block wrote in place into a tensor of `values` (None is none): its version counter has moved.
 
-class Watch:
-    """Compares each tensor's version counter before and after a stage; does nothing unless `strict`."""
-
-    def __init__(self, strict: bool) -> None:
-        self.strict = strict
-
-    def over(self, stage: str, work: Callable[[], T], *values: Any) -> T:
-        """Run `work`; raise if it wrote in place into a tensor of `values`."""
-        if not self.strict:
-            return work()
-        before = [(name, tensor, tensor._version) for value in values for name, tensor in tensors(value)]
-        result = work()
-        for name, tensor, version in before:
-            if tensor._version != version:
-                raise PluginError(
-                    f"stage {stage!r} wrote in place into {name}; values are frozen, so make a new tensor"
-                )
-        return result
+    Nothing is done unless `strict`.
+    """
+    before = [
+        (name, tensor, tensor._version)
+        for value in (values if strict else ())
+        if value is not None
+        for name, tensor in tensors(value)
+    ]
+    yield
+    for name, tensor, version in before:
+        if tensor._version != version:
+            raise PluginError(f"it wrote in place into {name}; values are frozen, so make a new tensor")
 
 
 def tensors(value: Any) -> Iterator[tuple[str, Tensor]]:

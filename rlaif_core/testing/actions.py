@@ -11,7 +11,7 @@ import torch
 from rlaif_core.errors import PluginError
 from rlaif_core.protocols import Action, Sampling
 from rlaif_core.testing.compare import difference, snapshot, untouched
-from rlaif_core.testing.contract import named
+from rlaif_core.testing.contract import check_state, named
 from rlaif_core.testing.fake import EOS, FakePolicy
 from rlaif_core.types import Prompt, Rollouts
 
@@ -33,16 +33,13 @@ def check_action(action: Action, *, prompts: Sequence[Prompt] = (), draft: bool 
     again = _acted(action, part, policy, asked, given)
     if path := difference(snapshot(rollouts, "rollouts"), snapshot(again, "rollouts")):
         raise PluginError(f"{part} returned other answers for the same seed, step and prompts: {path} changed")
+    check_state(action)
 
 
 def _check_groups(rollouts: Rollouts, part: str, asked: Sequence[Prompt], least: int) -> None:
-    """Answers to what was asked, to each prompt in a group of its own, and `least` of them."""
+    """Answers to what was asked, and `least` of them to each prompt; `Rollouts` themselves keep groups apart."""
     if stray := {prompt.id for prompt in rollouts.prompts} - {prompt.id for prompt in asked}:
         raise PluginError(f"{part} returned answers to {sorted(stray)}, which nobody asked")
-    owners: dict[int, str] = {}
-    for label, prompt in zip(rollouts.group.tolist(), rollouts.prompts, strict=True):
-        if owners.setdefault(label, prompt.id) != prompt.id:
-            raise PluginError(f"{part} put prompts {owners[label]!r} and {prompt.id!r} into one group")
     answers = Counter(prompt.id for prompt in rollouts.prompts)
     for prompt in asked:
         if answers[prompt.id] < least:

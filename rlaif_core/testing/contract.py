@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from rlaif_core import checkpoint
-from rlaif_core.errors import PluginError
+from rlaif_core.errors import PluginError, blame
 from rlaif_core.feedback import Failed, Outcome, Score
-from rlaif_core.protocols import State
+from rlaif_core.protocols import State, Stateful
+from rlaif_core.testing.compare import difference, snapshot
 from rlaif_core.types import Rollouts
 
 
@@ -43,6 +44,19 @@ def through_a_checkpoint(state: State) -> State:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder), 1, state, keep=1)
         return checkpoint.load(Path(folder))[1]
+
+
+def check_state(part: object) -> None:
+    """What a part remembers, if anything, fits into a checkpoint and comes back out of it."""
+    if not isinstance(part, Stateful):
+        return
+    called = type(part).__name__
+    with blame(f"{called}.state_dict and load_state_dict"):
+        saved = through_a_checkpoint(part.state_dict())
+        part.load_state_dict(saved)
+        again = part.state_dict()
+    if path := difference(snapshot(saved, "state"), snapshot(again, "state")):
+        raise PluginError(f"{called}.load_state_dict does not bring back what state_dict described: {path} differs")
 
 
 def all_failed(outcomes: Sequence[Outcome]) -> str:

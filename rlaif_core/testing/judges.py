@@ -8,7 +8,7 @@ from rlaif_core.errors import FeedbackError, PluginError, blame
 from rlaif_core.feedback import Outcome, Question, Verdict, outcomes_of
 from rlaif_core.protocols import Judge
 from rlaif_core.testing.compare import untouched
-from rlaif_core.testing.contract import alike, all_failed, asked_again, named
+from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named
 from rlaif_core.types import Prompt
 
 
@@ -32,6 +32,7 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
         apart = [outcome for question in questions for outcome in _asked(judge, part, [question])]
         complaint = f"{part} judges a question differently when it is asked alone"
         alike(complaint, first["a list of questions"], apart, tolerance)
+    check_state(judge)
 
 
 def _asked(judge: Judge, part: str, questions: Sequence[Question]) -> tuple[Outcome, ...]:

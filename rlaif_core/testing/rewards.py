@@ -14,7 +14,7 @@ from rlaif_core.feedback import Outcome, Score, Scored, outcomes_of
 from rlaif_core.offers import RewardFunction
 from rlaif_core.protocols import RewardSource
 from rlaif_core.testing.compare import untouched
-from rlaif_core.testing.contract import alike, all_failed, asked_again, named, per_token
+from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named, per_token
 from rlaif_core.testing.values import awkward_rollouts, wider
 from rlaif_core.types import Rollouts
 
@@ -55,6 +55,7 @@ def check_reward(
         expected = [first["an ordinary batch"][row] for row in rows]
         for situation, said in (("when the batch is reversed", mirrored), ("when it comes alone", alone)):
             alike(f"{part} scores the same answer differently {situation}", expected, said, tolerance)
+    check_state(source)
 
 
 def _scored(source: RewardSource, part: str, rollouts: Rollouts, batch: str) -> tuple[Outcome, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +93,53 @@ def test_a_plan_resolves_names_and_origins_and_loads_no_weights(plugins):
 def test_what_cannot_run_is_refused_before_anything_is_built(plugins, tables, error, message):
     with pytest.raises(error, match=message):
         checked(plugins, tables)
+
+
+def test_advice_does_not_depend_on_what_others_offer(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import rlaif_core as rl\n"
+        "@rl.hookimpl\ndef rlaif_optimisers(): return rl.Offer('broken', 'no_such_module:Thing', '')\n"
+    )
+    costly = [{"use": "length", "target": 3, "channel": "cost:length"}]
+    with pytest.raises(
+        rl.ConfigError, match="channel 'cost:length' is scored but optimiser 'grpo' reads only 'reward'"
+    ):
+        checked(rl.Plugins.load(files=[tmp_path / "broken.py"]), {"rewards": costly})
+
+
+def test_an_offer_that_cannot_be_loaded_names_its_plugin(tmp_path):
+    (tmp_path / "expired.py").write_text("raise RuntimeError('licence expired')")
+    (tmp_path / "lazy.py").write_text(
+        "import sys\nimport rlaif_core as rl\nsys.path.insert(0, " + repr(str(tmp_path)) + ")\n"
+        "@rl.hookimpl\ndef rlaif_rewards(): return rl.Offer('lazy', 'expired:Thing', '')\n"
+    )
+    plugins = rl.Plugins.load(files=[tmp_path / "lazy.py"])
+    with pytest.raises(RuntimeError, match="licence expired") as raised:
+        checked(plugins, {"rewards": [{"use": "lazy", "judge": "x"}]})
+    assert any(note.startswith("  in reward source 'lazy' from") for note in raised.value.__notes__)
+
+
+def test_whoever_is_asked_before_the_first_step_is_named(plugins, tmp_path):
+    tables = {"run": {"out": str(tmp_path / "run")}, "prompts": {"batch": 1}, "credit": {"use": "group"}}
+
+    def fails(*_):
+        raise ZeroDivisionError("boom")
+
+    for name in ("prepare", "sources", "state_dict"):
+        whole = {"step": lambda self, policy, experience: {}}
+        optimiser = type("Broken", (rl.Optimiser,), {**whole, name: fails})()
+        with pytest.raises(ZeroDivisionError) as raised:
+            rl.run(
+                rl.RunConfig.of(tables, "test", [f"run.out={tmp_path / name}"]),
+                plugins=plugins,
+                policy=FakePolicy(),
+                prompts=[{"prompt": "yes"}],
+                actions=[SimpleNamespace(act=fails)],
+                rewards={"brevity": rl.reward(lambda prompt, completion: 1.0)},
+                optimiser=optimiser,
+                progress=False,
+            )
+        assert raised.value.__notes__[0] == "  in optimiser"
 
 
 def test_objects_take_the_place_of_tables(plugins, tmp_path):

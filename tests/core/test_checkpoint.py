@@ -55,6 +55,10 @@ def test_the_newest_are_kept(tmp_path):
 def test_what_cannot_be_saved_is_named_by_its_path(tmp_path):
     with pytest.raises(rl.CheckpointError, match=r"state\.controller\.0 is a set, which a checkpoint cannot hold"):
         checkpoint.save(tmp_path, 1, {"controller": [{1, 2}]}, keep=1)
+    with pytest.raises(
+        rl.CheckpointError, match=r"state\.seen has the key \(1, 2\), a tuple, which a checkpoint cannot"
+    ):
+        checkpoint.save(tmp_path, 1, {"seen": {(1, 2): 3}}, keep=1)
     assert checkpoint.steps(tmp_path) == []
 
 

@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from rlaif_core import FeedbackError
 from rlaif_core.deadline import each_within
+
+
+@pytest.fixture(params=["alarm", "thread"], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Both ways of making calls: an alarm where nobody else has set one, and a thread where somebody has."""
+    if request.param == "alarm" and not hasattr(signal, "setitimer"):
+        pytest.skip("this system has no interval timers")
+    now = 0 if request.param == "alarm" else 600
+    theirs = signal.setitimer(signal.ITIMER_REAL, now) if hasattr(signal, "setitimer") else (0.0, 0.0)
+    yield request.param
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, *theirs)
 
 
 def calls(*values: int) -> list[Callable[[], int]]:
@@ -45,6 +59,54 @@ def test_a_call_that_hangs_misses_its_deadline_and_later_ones_are_not_made() -> 
 
 def test_the_deadline_is_for_each_call_not_for_all() -> None:
     assert list(each_within(1, [lambda: time.sleep(0.3) or 1] * 4)) == [1] * 4
+
+
+def backtracking(letters: int) -> Callable[[], object]:
+    """A call that holds the interpreter's lock for a time that doubles with every letter."""
+    return lambda: re.match(r"(a+)+$", "a" * letters + "b")
+
+
+def lasting(seconds: float) -> int:
+    """How many letters make `backtracking` last at least so long on this machine."""
+    for letters in range(14, 60):
+        start = time.perf_counter()
+        backtracking(letters)()
+        if time.perf_counter() - start > seconds:
+            return letters
+    raise AssertionError("this machine is faster than any")
+
+
+def test_a_call_that_lets_nobody_else_run_misses_its_deadline_too(way: str) -> None:
+    letters = lasting(0.3)
+    more = 12 if way == "alarm" else 0  # a thread cannot be interrupted: its result is refused when it comes
+    start = time.monotonic()
+    with pytest.raises(FeedbackError, match=r"took longer than 0\.1 s"):
+        list(each_within(0.1, [backtracking(letters + more)]))
+    assert time.monotonic() - start < 60
+
+
+def test_an_alarm_leaves_the_handler_that_was_there(way: str) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    assert list(each_within(5, calls(1))) == [1]
+    with pytest.raises(FeedbackError):
+        list(each_within(0.05, [lambda: time.sleep(5)]))
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] == 0) is (way == "alarm")
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 0.05])
+def test_a_call_that_swallows_the_alarm_is_refused_when_it_returns(seconds: float) -> None:
+    def stubborn() -> int:
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            try:
+                time.sleep(0.01)
+            except BaseException:  # noqa: BLE001
+                continue
+        return 1
+
+    with pytest.raises(FeedbackError, match="took longer"):
+        list(each_within(seconds, [stubborn]))
 
 
 def test_the_process_can_exit_while_a_call_hangs() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,20 @@ ROWS = [rl.Prompt(id=str(n), text=text) for n, text in enumerate(("is it red", "
 class Sample:
     def act(self, sampler, prompts, draft):
         return sampler.sample(prompts, rl.Sampling(max_tokens=4))
+
+
+class Brief:
+    def act(self, sampler, prompts, draft):
+        rollouts = sampler.sample(prompts, rl.Sampling(max_tokens=1))
+        return dataclasses.replace(rollouts, finish=("length",) * len(rollouts))
+
+
+class Scribbles:
+    """An action that writes into the draft."""
+
+    def act(self, sampler, prompts, draft):
+        draft.logp.mul_(0.5)
+        return draft
 
 
 class Spread:
@@ -201,7 +216,73 @@ def test_metrics_must_be_finite():
         advance(make(optimiser=Wild()))
 
 
+def test_an_optimiser_reports_under_names_of_its_own():
+    class Boasts(Still):
+        def step(self, policy, experience):
+            return {"reward": 99.0}
+
+    with pytest.raises(rl.PluginError, match="the optimiser reports 'reward', which every run measures itself"):
+        advance(make(optimiser=Boasts()))
+
+
+def test_each_call_names_who_raised():
+    def broken(base, name):
+        def fails(*_, **__):
+            raise ZeroDivisionError("boom")
+
+        return type("Broken", (base,), {name: fails})()
+
+    for whose, changes in (
+        ("policy", {"policy": broken(FakePolicy, "sampler")}),
+        ("optimiser", {"optimiser": broken(Still, "weights")}),
+        ("optimiser", {"optimiser": broken(Still, "critic")}),
+        ("optimiser", {"optimiser": broken(Still, "step")}),
+        ("optimiser", {"optimiser": broken(Still, "skip"), "said": lambda rollouts: [None] * len(rollouts)}),
+        ("credit", {"credit": broken(Spread, "assign")}),
+    ):
+        with pytest.raises(ZeroDivisionError) as raised:
+            advance(make(**changes))
+        assert raised.value.__notes__ == [f"  in {whose}, step 1"]
+
+
+def test_weights_are_those_of_the_optimisers_own_sources():
+    class Meddles(Still):
+        def weights(self):
+            return {"said": 0.0}
+
+    with pytest.raises(rl.PluginError, match=r"weights\(\) names 'said', but the optimiser contributes no source"):
+        advance(make(optimiser=Meddles()))
+
+
+def test_a_group_holds_the_answers_to_one_prompt():
+    class Lumps:
+        def act(self, sampler, prompts, draft):
+            return dataclasses.replace(draft, group=torch.zeros_like(draft.group))
+
+    with pytest.raises(
+        rl.PluginError, match=r"Rollouts\.group 0 holds answers to two prompts, '\d' and '\d'"
+    ) as raised:
+        advance(make(actions=[("action 1", Sample()), ("action 2", Lumps())]))
+    assert raised.value.__notes__ == ["  in action 2, step 1"]
+
+
+def test_where_the_credit_leaves_everything_out_nobody_blames_the_source():
+    class Drops(Spread):
+        def assign(self, rollouts, feedback, critic):
+            none = torch.zeros(len(rollouts), dtype=torch.bool)
+            zeros = {"reward": torch.zeros(rollouts.mask.shape)}
+            return rl.Experience(rollouts=rollouts, feedback=feedback, advantages=zeros, counted=none)
+
+    said = (
+        r"no answer counted\. They were scored, but the credit leaves them out; 6 of 6 were cut off by the length limit"
+    )
+    with pytest.raises(rl.TrainingError, match=said):
+        advance(make(actions=[("brief", Brief())], credit=Drops(), max_idle=1))
+
+
 def test_stages_must_return_their_value():
+    with pytest.raises(rl.PluginError, match="step returned NoneType; an optimiser returns its metrics by name"):
+        advance(make(optimiser=type("Mute", (Still,), {"step": lambda *_: None})()))
     with pytest.raises(rl.PluginError, match="act returned list; an action returns Rollouts"):
         advance(make(actions=[("x", SimpleNamespace(act=lambda *_: []))]))
     with pytest.raises(rl.PluginError, match="assign returned NoneType; a credit returns Experience"):
@@ -209,11 +290,12 @@ def test_stages_must_return_their_value():
 
 
 @pytest.mark.parametrize(
-    ("stage", "changes"),
+    ("whose", "changes"),
     [
-        ("score", {"said": lambda r: r.tokens.add_(1) is None or [1.0] * 6}),
+        ("action 2", {"actions": [("action 1", Sample()), ("action 2", Scribbles())]}),
+        ("reward source 'said' from somewhere 1.0 (plugin)", {"said": lambda r: r.tokens.add_(1) is None or [1.0] * 6}),
         (
-            "step",
+            "optimiser",
             {
                 "optimiser": type(
                     "Writes", (Still,), {"step": lambda self, p, e: e.advantages["reward"].mul_(2) is None or {}}
@@ -222,9 +304,11 @@ def test_stages_must_return_their_value():
         ),
     ],
 )
-def test_strict_names_the_stage_that_writes_in_place(stage, changes):
-    with pytest.raises(rl.PluginError, match=f"stage '{stage}' wrote in place into"):
+def test_strict_names_who_writes_in_place(whose, changes):
+    with pytest.raises(rl.PluginError, match="it wrote in place into") as raised:
         advance(make(**changes, strict=True))
+    assert f"  in {whose}, step 1" in raised.value.__notes__
+    advance(make(**changes))
 
 
 def test_credit_sees_the_optimisers_critic():

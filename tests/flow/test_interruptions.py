@@ -330,3 +330,19 @@ def test_a_policy_that_cannot_be_written_leaves_the_older_one_whole(config, trai
     with pytest.raises(rl.RlaifError, match=r"cannot write .*policy .*the disk is full: free some space"):
         go_on(folder)
     assert sorted(path.name for path in (folder / "policy").iterdir()) == before
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_found_before_anything_is_learnt(config, train, go_on):
+    class Forgetful(Breaks):
+        def state_dict(self):
+            return {"seen": {1}}
+
+        def load_state_dict(self, state):
+            pass
+
+    with pytest.raises(rl.CheckpointError, match=r"the state of reward source 'odd'\.seen is a set") as raised:
+        train(config(), rewards={"odd": Forgetful(99, ValueError())})
+    assert "  in reward source 'odd'" in raised.value.__notes__
+    folder = Path(config().run.out)
+    assert read_metrics(folder) == []
+    assert len(go_on(folder, mended=True, rewards={"odd": Breaks(99, ValueError())})) == 6

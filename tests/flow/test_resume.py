@@ -143,7 +143,14 @@ def test_a_missing_lock_is_named(config, train, go_on):
 
 
 @pytest.mark.parametrize(
-    "lock", ["offers = 3", "offers = [1]", "[[offers]]\npart = 'credit'\norigin = 'x'", "offers ="]
+    "lock",
+    [
+        "offers = 3",
+        "offers = [1]",
+        "[[offers]]\npart = 'credit'\norigin = 'x'",
+        "offers =",
+        "[[offers]]\npart = 'credit'\norigin = 'x'\nplugin = 'x'\nfiles = 3",
+    ],
 )
 def test_a_damaged_lock_is_named(lock, config, train, go_on):
     folder = train(config()).folder
@@ -158,6 +165,49 @@ def test_a_plugin_of_another_version_is_refused(config, train, go_on):
     lock.write_text(lock.read_text().replace(f"rlaif-core {rl.__version__}", "rlaif-core 0.0.9"))
     with pytest.raises(rl.CheckpointError, match=r"rlaif-core 0\.0\.9 .* when the run started .* install that version"):
         go_on(folder)
+
+
+FUNCTION = "def score(prompt, completion): return {sign}len(completion)\n"
+
+
+def test_a_file_that_a_part_reads_is_the_one_it_was(config, tmp_path, train, go_on):
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTION.format(sign="-"))
+    folder = train(config("grpo", "group", f'rewards.0={{use="function", path="{file}:score"}}')).folder
+    assert str(file) not in (folder / "plugins.lock.toml").read_text()
+    rewards = [step["reward"] for step in read_metrics(folder)]
+    file.write_text(FUNCTION.format(sign="+"))
+    said = r"reward source 'function': what its option 'path' names has changed .* restore it, .*resume with --mended"
+    with pytest.raises(rl.CheckpointError, match=said):
+        go_on(folder, step=3)
+    after = [step["reward"] for step in go_on(folder, step=3, mended=True)]
+    assert after[:3] == rewards[:3]
+    assert all(before < 0 < now for before, now in zip(rewards[3:], after[3:], strict=True))
+    assert len(go_on(folder)) == 6  # it is the mended one that took part from there on
+
+
+def test_another_file_may_be_named_by_a_change(config, tmp_path, train, go_on):
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text(FUNCTION.format(sign="-"))
+    other.write_text(FUNCTION.format(sign="+"))
+    folder = train(config("grpo", "group", f'rewards.0={{use="function", path="{one}:score"}}')).folder
+    changed = go_on(folder, step=3, changes=[f"rewards.0.path={other}:score"])
+    assert changed[-1]["reward"] > 0
+    other.write_text(FUNCTION.format(sign="-"))
+    with pytest.raises(rl.CheckpointError, match="names has changed since the run started"):
+        go_on(folder)
+
+
+def test_a_part_that_was_mended_may_be_another_version(config, tmp_path, train, go_on):
+    file = tmp_path / "brief.py"
+    file.write_text("import rlaif_core as rl\n@rl.reward\ndef brief(prompt, completion): return 1 / 0\n")
+    its = config("grpo", "group", 'rewards.0={use="brief"}')
+    with pytest.raises(ZeroDivisionError):
+        train(its, plugins=rl.Plugins.load(files=[file]))
+    file.write_text(file.read_text().replace("1 / 0", "len(completion)"))
+    with pytest.raises(rl.CheckpointError, match="if the change is meant, resume with --mended"):
+        go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]))
+    assert len(go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]), mended=True)) == 6
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])

@@ -328,7 +328,8 @@ def hostile(folder: Path) -> Path:
     (folder / "config.toml").write_text(f"[policy]\nmodel = {json.dumps(HOSTILE[:80])}\n# {HOSTILE[:80]}\n")
     (folder / "plugins.lock.toml").write_text(f"[[offers]]\npart = {json.dumps(HOSTILE[:80])}\norigin = 3\n")
     said = {"</script><b>": [Score(1.0, HOSTILE), Failed(HOSTILE)], "judge": [Score(0.0), Score(1.0)]}
-    a_step(folder, said, [("Why " + HOSTILE.replace("\ud800", ""), HOSTILE), ("Why?", "<b>no</b>")])
+    prompt = "Why " + HOSTILE.replace("\ud800", "")
+    a_step(folder, said, [(prompt, HOSTILE), (prompt, "<b>no</b>")])
     with (folder / "metrics.jsonl").open("a") as lines:
         lines.write(json.dumps({"step": 2, "reward": 1.0, "<script>": 1.0, "kl": 0.7}) + "\n")
         lines.write(json.dumps({"step": 3, "reward": 2.0, "<script>": 4.0, "kl": 0.9}) + "\n")

@@ -68,7 +68,7 @@ def one_each(sampler: rl.Sampler, prompts: Sequence[rl.Prompt], draft: rl.Rollou
 BAD_ACTIONS = {
     "no rollouts": (lambda s, p, d: p, r"Action\.act returned a list; return Rollouts"),
     "stray": (stray, r"returned answers to \['stray'\], which nobody asked"),
-    "one group": (one_group, "put prompts 'one' and 'two' into one group"),
+    "one group": (one_group, r"Rollouts\.group 0 holds answers to two prompts, 'one' and 'two'"),
     "unscored": (unscored, r"log-probs that the policy does not give; score edited answers by recorded\(\)"),
     "other text": (renamed("x"), r"returned the completion 'x' for tokens that say '.+'; make edited answers by"),
     "no text": (renamed(""), "returned the completion '' for tokens that say"),
