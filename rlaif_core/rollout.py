@@ -53,7 +53,8 @@ class PolicySampler:
         seeds = seeds_of(self._seed, self._step, [f"{p.id}/{len(p.messages)}" for p in prompts], 1)
         drawn = self._decoder().draw(contexts, seeds, sampling)
         before = _continued(rollouts, self._unchosen(contexts))
-        return self._rollouts(prompts, before, drawn, rollouts.group.tolist(), sampling.temperature)
+        longer = self._rollouts(prompts, before, drawn, rollouts.group.tolist(), sampling.temperature)
+        return dataclasses.replace(longer, recorded=rollouts.recorded)
 
     def recorded(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> Rollouts:
         if len(prompts) != len(answers) or not any(answers):
@@ -69,7 +70,7 @@ class PolicySampler:
             logp = self._policy.logprobs(rollouts).float()
         if not bool(torch.isfinite(logp).all()):
             raise TrainingError("the policy's log-probs of recorded answers are NaN; its weights are damaged")
-        return dataclasses.replace(rollouts, logp=logp)
+        return dataclasses.replace(rollouts, logp=logp, recorded=True)
 
     def _room(self, prompt: Prompt, row: Sequence[int]) -> int:
         """How many tokens an answer may have behind this prompt."""

@@ -99,6 +99,7 @@ class Rollouts:
     holds what else was chosen, each value a tensor [B, ...] under its name with the log-probability [B] under
     `name + "/logp"`. `temperature` and `kept` describe the sampled distribution: with a truncated support, kept
     [B,T,K] int32 lists the token ids that could be drawn, padded with -1 (all of them where nothing was truncated).
+    `recorded`: the answers were given and not drawn, so that what is estimated over them does not hold for the policy.
     """
 
     prompts: tuple[Prompt, ...]
@@ -113,6 +114,7 @@ class Rollouts:
     policy_version: int = 0
     temperature: float = 1.0
     kept: Tensor | None = None
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         import torch
@@ -169,6 +171,7 @@ class Rollouts:
             policy_version=self.policy_version,
             temperature=self.temperature,
             kept=None if self.kept is None else self.kept[index],
+            recorded=self.recorded,
         )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KINDS: dict[str, type[Score] | type[Abstain] | type[Failed]] = {"score": Score, "abstain": Abstain, "failed": Failed}
 _TENSORS = ("tokens", "attend", "mask", "logp", "group", "kept")
-_PLAIN = ("completions", "finish", "policy_version", "temperature")
+_PLAIN = ("completions", "finish", "policy_version", "temperature", "recorded")
 
 
 def to_state(experience: Experience) -> State:

@@ -168,7 +168,8 @@ class FakeSampler(Sampler):
             row.prompt = replace(row.prompt, text=turn, messages=(*past, *now))
             self._tell(row, turn)
             names.append(f"{row.prompt.id}/{len(past)}")
-        return self._answered(rows, seeds_of(self._seed, self._step, names, 1), sampling)
+        longer = self._answered(rows, seeds_of(self._seed, self._step, names, 1), sampling)
+        return replace(longer, recorded=rollouts.recorded)
 
     def recorded(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> Rollouts:
         rows = []
@@ -180,7 +181,7 @@ class FakeSampler(Sampler):
                     rows[-1].add(token, chosen=True)
         unscored = _packed(rows, self._policy.version, 1.0)
         with torch.no_grad():
-            return replace(unscored, logp=self._policy.logprobs(unscored).float())
+            return replace(unscored, logp=self._policy.logprobs(unscored).float(), recorded=True)
 
     def _opened(self, prompt: Prompt, label: int) -> _Row:
         row = _Row(prompt, label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -139,8 +140,9 @@ def _check_direction(build: Callable[[], Optimiser], make: Callable[[], Policy])
 
 
 def _pairs(policy: Policy) -> Rollouts:
-    """A better and a worse answer to each prompt, with the log-probs that the policy gives them now."""
-    return policy.sampler(seed=5, step=0, group=2).recorded(PROMPTS, [(BETTER, WORSE)] * len(PROMPTS))
+    """A better and a worse answer to each prompt as if drawn, with the log-probs that the policy gives them now."""
+    pairs = policy.sampler(seed=5, step=0, group=2).recorded(PROMPTS, [(BETTER, WORSE)] * len(PROMPTS))
+    return replace(pairs, recorded=False)
 
 
 def _lead(pairs: Rollouts) -> float:

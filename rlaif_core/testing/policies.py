@@ -89,6 +89,8 @@ def _check_turns(policy: Policy, rollouts: Rollouts, prompts: Sequence[Prompt]) 
     recorded = sampler.recorded(prompts, answers)
     if list(recorded.completions) != [answer for its in answers for answer in its]:
         raise PluginError(f"{part} must hand back the given answers as completions")
+    if not recorded.recorded or rollouts.recorded:
+        raise PluginError(f"{part} must mark its rollouts as recorded, and no others are")
     if not bool(recorded.mask.any(1).all()) or not bool((recorded.logp < 0).any()):
         raise PluginError(f"{part} must score every answer with the policy's own log-probs")
 

@@ -40,7 +40,7 @@ def make_rollouts(
         prompt if isinstance(prompt, Prompt) else Prompt(id=f"prompt-{number}", text=prompt, meta=meta or {})
         for number, prompt in enumerate(asked)
     ]
-    return FakePolicy().sampler(seed=0, step=0, group=1).recorded(made, groups)
+    return replace(FakePolicy().sampler(seed=0, step=0, group=1).recorded(made, groups), recorded=False)
 
 
 def make_feedback(

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from exact import Listed, every_answer, rollouts_of, table_policy
+from rlaif_builtins.credits.gae import Gae
 from rlaif_builtins.credits.leave_one_out import LeaveOneOut
 from rlaif_builtins.credits.terminal import Terminal
+from rlaif_builtins.optimisers.grpo import Grpo
+from rlaif_builtins.optimisers.ppo import Ppo
 from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
-from rlaif_core import Abstain, Failed, Feedback, Score
+from rlaif_builtins.optimisers.reinforce import Reinforce
+from rlaif_core import Abstain, Failed, Feedback, Score, TrainingError
 from rlaif_core.protocols import NoCritic
 from rlaif_core.testing import FakePolicy, check_reward, make_experience, make_feedback, make_rollouts
 
@@ -101,3 +105,24 @@ def test_the_penalty_is_no_opinion_of_an_answer_that_nobody_scored(silence, cred
     assert with_penalty.counted.tolist() == [True, False, True, False, False]
     assert torch.equal(with_penalty.counted, without.counted)
     torch.testing.assert_close(with_penalty.advantages["reward"], without.advantages["reward"])
+
+
+@pytest.mark.parametrize("build", [Grpo, Reinforce, Ppo])
+def test_recorded_answers_are_no_sample_of_the_policy_and_have_no_kl(build) -> None:
+    for recorded in (False, True):
+        policy, optimiser = FakePolicy(), build()
+        optimiser.prepare(policy, 1)
+        rollouts = replace(make_rollouts(), recorded=recorded)
+        brought = {name: source.score(rollouts) for name, source in optimiser.sources().items()}
+        feedback = make_feedback(rollouts, {"it": [1.0, 0.0, 0.5, 2.0], **brought}, contributed=set(brought))
+        credit = Gae() if build is Ppo else Terminal()
+        experience = credit.assign(rollouts, feedback, optimiser.critic())
+        assert ("kl" in optimiser.step(policy, experience)) is not recorded
+
+
+def test_a_target_for_the_kl_needs_answers_of_the_policy() -> None:
+    policy, optimiser = FakePolicy(), Ppo(kl_target=1.0)
+    optimiser.prepare(policy, 1)
+    experience = make_experience(replace(make_rollouts(), recorded=True))
+    with pytest.raises(TrainingError, match="kl_target steers the KL of the policy's own answers"):
+        optimiser.step(policy, experience)

@@ -31,7 +31,7 @@ class Grpo(Optimiser):
     `losses.kl_loss`); k2 descends the reverse KL, the paper's own is k3. low, high: clip range of the ratio (high > low
     lets unlikely tokens rise, as DAPO does). epochs: passes over each batch. aggregation: see `losses.weights`;
     "constant" divides by `length` (Dr. GRPO). entropy: weight of an entropy bonus. reference = false saves its forward
-    pass where kl is 0.
+    pass where kl is 0. The metric `kl` is of the policy's own answers: where they were recorded there is none.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Grpo(Optimiser):
                 gain = gain + self.entropy * entropy
             metrics = drift(share[rows], logp, old[rows], clipped, entropy)
             if reference is not None:
-                metrics["kl"] = kl_estimate(logp.detach(), reference[rows], "k3").sum() / len(rollouts)
+                if not rollouts.recorded:
+                    metrics["kl"] = kl_estimate(logp.detach(), reference[rows], "k3").sum() / len(rollouts)
                 if self.kl:
                     gain = gain - self.kl * kl_loss(logp, old[rows], reference[rows], self.kl_value, self.kl_gradient)
             return -(weight[rows] * gain).sum(), metrics
@@ -93,8 +94,8 @@ class Grpo(Optimiser):
         with self._update.step() as rate:
             measured = [self._update.apply(policy, experience, loss_of) for _ in range(self.epochs)]
             # The KL is estimated from the policy's own samples, which they no longer are in later passes.
-            kl = {} if reference is None else {"kl": measured[0]["kl"]}
-            return {**averaged(measured), **kl, "lr": rate}
+            first = {"kl": measured[0]["kl"]} if "kl" in measured[0] else {}
+            return {**averaged(measured), **first, "lr": rate}
 
     def skip(self) -> None:
         self._update.skip()

@@ -20,6 +20,7 @@ from rlaif_builtins.optimisers.losses import (
 from rlaif_builtins.optimisers.parts import averaged, detached, rounds, without_gradients
 from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
 from rlaif_builtins.optimisers.update import Adam, Update, insist
+from rlaif_core.errors import TrainingError
 from rlaif_core.protocols import Critic, Optimiser, Policy, RewardSource, State
 from rlaif_core.types import Experience, Rollouts
 
@@ -130,6 +131,10 @@ class Ppo(Optimiser):
 
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
         rollouts = experience.rollouts
+        if rollouts.recorded and self.kl_target is not None:
+            raise TrainingError(
+                "kl_target steers the KL of the policy's own answers, but these were recorded; leave kl_target out"
+            )
         logp, values, _ = self._critic.look(rollouts)
         # A minibatch of which nothing counts teaches nothing; a batch of such is refused by its weights.
         batches = [batch for batch in experience.split(self.minibatches) if bool(batch.mask.any())] or [experience]

@@ -48,8 +48,11 @@ class KlPenalty:
 
 
 def measured_kl(experience: Experience) -> dict[str, float]:
-    """{"kl": mean over answers of the summed k3 estimate, in nats}, from the penalty's own token scores."""
+    """{"kl": mean over answers of the summed k3 estimate, in nats}, from the penalty's own token scores.
+
+    Of recorded answers there is none: it is the policy's own that the estimate holds for.
+    """
     tokens = experience.feedback.token_scores.get(NAME)
-    if tokens is None:
+    if tokens is None or experience.rollouts.recorded:
         return {}
     return {"kl": float(kl_estimate(torch.zeros_like(tokens), tokens, "k3").sum(1).mean())}

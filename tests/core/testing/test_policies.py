@@ -111,6 +111,21 @@ class Tidying(FakePolicy):
         return TidyingSampler(self, seed, step, group)
 
 
+class SilentSampler(FakeSampler):
+    def recorded(self, prompts: Sequence[rl.Prompt], answers: Sequence[Sequence[str]]) -> rl.Rollouts:
+        return replace(super().recorded(prompts, answers), recorded=False)
+
+
+class HidesThatTheyWereRecorded(FakePolicy):
+    def sampler(self, *, seed: int, step: int, group: int) -> FakeSampler:
+        return SilentSampler(self, seed, step, group)
+
+
+class AnotherReferenceBeside(FakePolicy):
+    def reference_logprobs(self, rollouts: rl.Rollouts, *, hidden: bool = False) -> Tensor:
+        return super().reference_logprobs(rollouts) - 0.1 * hidden * rollouts.mask
+
+
 class FollowingReference(FakePolicy):
     def reference_logprobs(self, rollouts: rl.Rollouts, *, hidden: bool = False) -> Tensor:
         return self.logprobs(rollouts).detach()
@@ -139,6 +154,8 @@ BAD_POLICIES: list[tuple[type[FakePolicy], str]] = [
     (WrongHidden, r"hidden is \(6, \d+, 8\), but must be \[B,T,hidden_size\]"),
     (Rewriting, r"extend changed earlier tokens of answer 0"),
     (Tidying, "recorded must hand back the given answers"),
+    (HidesThatTheyWereRecorded, r"sampler\(\)\.recorded must mark its rollouts as recorded, and no others are"),
+    (AnotherReferenceBeside, "reference_logprobs moved with the policy"),
     (FollowingReference, "reference_logprobs moved with the policy"),
     (Stubborn, "load_state_dict does not bring back the policy"),
     (SavesNothing, "SavesNothing.save wrote nothing"),
