@@ -134,6 +134,11 @@ def prompts_of(
     rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None
 ) -> list[Prompt]:
     """Rows (or ready `Prompt`s) as prompts; `change` may rewrite a row, or leave it out by returning None."""
+    if isinstance(rows, str | Mapping) or not _can_iterate(rows):
+        raise DataError(
+            f"the prompts are a {type(rows).__name__}, but must be a list (or other iterable) of rows, each a Prompt "
+            "or a mapping from column to value; files are named in [prompts] files"
+        )
     prompts: list[Prompt] = []
     skipped = 0
     for number, row in enumerate(rows):
@@ -149,6 +154,14 @@ def prompts_of(
         reason = f"; map left out all {skipped} rows" if skipped else ""
         raise DataError(f"the dataset has no rows{reason}; nothing to train on")
     return prompts
+
+
+def _can_iterate(value: Any) -> bool:
+    try:
+        iter(value)  # which also does for what has no `__iter__`, as many a torch dataset
+    except TypeError:
+        return False
+    return True
 
 
 def load_function(path: str) -> Callable[..., Any]:

@@ -95,6 +95,24 @@ def test_texts_and_chats_do_not_mix():
         prompts_of(rows, PromptTable())
 
 
+@pytest.mark.parametrize("rows", [5, None, "a.jsonl", {"prompt": "one"}, len])
+def test_what_holds_no_rows_is_refused(rows):
+    kind = type(rows).__name__
+    with pytest.raises(
+        rl.DataError, match=rf"the prompts are a {kind}, but must be a list .* each a Prompt or a mapping"
+    ):
+        prompts_of(rows, PromptTable())
+
+
+def test_rows_may_be_whatever_can_be_gone_through():
+    class Rows:
+        def __getitem__(self, number):
+            return [{"prompt": "one"}, {"prompt": "two"}][number]
+
+    for rows in (Rows(), iter([{"prompt": "one"}, {"prompt": "two"}])):
+        assert [prompt.text for prompt in prompts_of(rows, PromptTable())] == ["one", "two"]
+
+
 def test_ids_must_be_unique():
     rows = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}, {"id": "a", "prompt": "three"}]
     with pytest.raises(rl.DataError, match=r"rows 0 and 2 share the id 'a'"):
