@@ -249,6 +249,11 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
             return Prompt(id=identity, text=value, messages=(*system, {"role": "user", "content": value}), meta=meta)
         return Prompt(id=identity, text=value, meta=meta)
     if isinstance(value, Sequence) and value:
+        if system and any(isinstance(message, Mapping) and message.get("role") == "system" for message in value):
+            raise DataError(
+                f"prompt {identity!r} has a system message of its own; leave out [prompts] system, or take the message "
+                "from the row with [prompts] map"
+            )
         return Prompt(id=identity, messages=(*system, *value), meta=meta)
     kind = "is empty" if value in (None, "", []) else f"is a {type(value).__name__}"
     raise DataError(f"row {number}: column {column!r} {kind}; a prompt is a text or a list of chat messages")

@@ -45,6 +45,17 @@ def test_chat_rows_and_a_system_message(tmp_path):
     assert [message["content"] for message in plain.messages] == ["be kind", "hi"]
 
 
+@pytest.mark.parametrize("key", ["prompt", "messages"])
+def test_a_second_system_message_is_refused(tmp_path, key):
+    own = [{"role": "system", "content": "be rude"}, {"role": "user", "content": "hello"}]
+    file = written(tmp_path / "a.jsonl", {"id": "x", key: own[1:]}, {"id": "y", key: own})
+    assert [message["role"] for message in load(file)[1].messages] == ["system", "user"]
+    with pytest.raises(
+        rl.DataError, match=r"prompt 'y' has a system message of its own; leave out \[prompts\] system, or"
+    ):
+        load(file, system="be kind")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
