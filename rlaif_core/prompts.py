@@ -26,6 +26,8 @@ KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"
 """What a file's ending says about how to read it; everything else is JSON."""
 COLUMNS = ("prompt", "messages", "text")
 """Where a prompt is looked for, unless `[prompts] column` says where it is."""
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""What `save_to_disk` leaves in the folder of a dataset, and of several by the names of their splits."""
 INDEX = "__index_level_0__"
 """Where pandas puts the first field of a row that has more than the header: every other one is a column off."""
 
@@ -197,11 +199,12 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     previous = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        if not files and Path(kind, "dataset_info.json").exists():
-            return datasets.load_from_disk(kind)  # type: ignore[no-any-return]
+        if not files and any(Path(kind, name).exists() for name in SAVED):
+            return _part(datasets.load_from_disk(kind), table.split)
         rows = datasets.load_dataset(kind, data_files=files or None, split=table.split)
     except Exception as error:  # whatever the reader met, say where in the file it is
-        raise DataError(where_broken(files) or f"{source} cannot be loaded as {kind}: {reason(error)}") from error
+        told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}: {reason(error)}"
+        raise DataError(where_broken(files) or told) from error
     finally:
         if previous:
             datasets.enable_progress_bars()
@@ -209,6 +212,19 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
         told = f"{source}: the rows have more fields than the header names columns; name them all"
         raise DataError(where_broken(files) or told)
     return rows  # type: ignore[no-any-return]
+
+
+def _part(saved: Any, split: str) -> Iterable[Row]:
+    """What `split` names, slices included, of what was saved to disk; a dataset without splits is all "train"."""
+    import datasets
+
+    if alone := not isinstance(saved, datasets.DatasetDict):
+        saved = dict.fromkeys(("train", str(saved.split or "train")), saved)  # its own name does as well
+    wanted = split if split != "all" else "train" if alone else "+".join(saved)
+    parts = datasets.ReadInstruction.from_spec(wanted).to_absolute({name: len(rows) for name, rows in saved.items()})
+    return datasets.concatenate_datasets(  # type: ignore[no-any-return]
+        [saved[part.splitname].select(range(part.from_, part.to)) for part in parts]
+    )
 
 
 def _there(table: PromptTable) -> list[str]:

@@ -163,6 +163,62 @@ def test_a_saved_dataset_folder_and_other_formats(tmp_path):
     assert [p.meta["level"] for p in load_prompts(PromptTable(dataset="csv", files=str(tmp_path / "a.csv")))] == [1, 2]
 
 
+def saved(folder, *, split=None, **sizes):
+    """The folder of a saved dataset of 4 rows, or of several of those sizes by their splits' names."""
+    import datasets
+
+    def rows(name, count):
+        made = [{"id": f"{name}{n}", "prompt": "x"} for n in range(count)]
+        return datasets.Dataset.from_list(made, split=name if name == split else None)
+
+    parts = datasets.DatasetDict({name: rows(name, count) for name, count in sizes.items()})
+    (parts or rows(split or "", 4)).save_to_disk(str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("split", "ids"),
+    [
+        ("train", "0 1 2 3"),
+        ("train[:2]", "0 1"),
+        ("train[75%:]", "3"),
+        ("train[-1:]+train[:1]", "3 0"),
+        ("all", "0 1 2 3"),
+    ],
+)
+def test_a_part_of_a_saved_dataset_as_of_a_file(tmp_path, split, ids):
+    file = written(tmp_path / "a.jsonl", *({"id": str(n), "prompt": "x"} for n in range(4)))
+    for source in ({"dataset": saved(tmp_path / "saved")}, {"files": file}):
+        assert " ".join(prompt.id for prompt in load_prompts(PromptTable(**source, split=split))) == ids
+
+
+def test_a_saved_dataset_goes_by_its_own_name_as_well(tmp_path):
+    folder = saved(tmp_path / "saved", split="test")
+    for split in ("train[:1]", "test[:1]"):
+        assert [prompt.id for prompt in load_prompts(PromptTable(dataset=folder, split=split))] == ["test0"]
+
+
+@pytest.mark.parametrize(
+    ("split", "ids"),
+    [("train", "train0 train1"), ("test[1:]", "test1 test2"), ("test[:1]+train[:1]", "test0 train0")],
+)
+def test_saved_splits_are_chosen_by_name(tmp_path, split, ids):
+    table = PromptTable(dataset=saved(tmp_path / "saved", train=2, test=3), split=split)
+    assert " ".join(prompt.id for prompt in load_prompts(table)) == ids
+    assert len(load_prompts(table.model_copy(update={"split": "all"}))) == 5
+
+
+@pytest.mark.parametrize("sizes", [{}, {"train": 2, "test": 3}])
+def test_a_split_that_a_saved_dataset_lacks_is_refused(tmp_path, sizes):
+    folder = saved(tmp_path / "saved", **sizes)
+    with pytest.raises(
+        rl.DataError, match=r"saved cannot be loaded: Unknown split \"nonsense\"\. Should be one of \['train'"
+    ):
+        load_prompts(PromptTable(dataset=folder, split="nonsense"))
+    with pytest.raises(rl.DataError, match=r"saved cannot be loaded: Unrecognized instruction format: train\[:2"):
+        load_prompts(PromptTable(dataset=folder, split="train[:2"))
+
+
 def prompts(count: int, **keys) -> Prompts:
     return Prompts([rl.Prompt(id=str(n), text=f"t{n}") for n in range(count)], seed=5, **keys)
 
