@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_core.config import PromptTable
-from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, blame, suggest
-from rlaif_core.malformed import matching, reason, where_broken
+from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, RlaifError, blame, suggest
+from rlaif_core.malformed import KINDS, cache_refused, kind_of, matching, pattern, reason, where_broken
 from rlaif_core.offers import load_attribute
 from rlaif_core.options import plain
 from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
 
 Row = Mapping[str, Any]
-KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
-"""What a file's ending says about how to read it; everything else is JSON."""
 COLUMNS = ("prompt", "messages", "text")
 """Where a prompt is looked for, unless `[prompts] column` says where it is."""
 SAVED = ("dataset_info.json", "dataset_dict.json")
@@ -129,7 +127,9 @@ def check_prompts(table: PromptTable) -> None:
             load_function(table.map)
         if table.dataset and ":" in table.dataset:
             load_function(table.dataset)
-        _there(table)
+        files = _there(table)
+        if table.dataset is None:
+            kind_of(files)
 
 
 def prompts_of(
@@ -191,7 +191,7 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
     files = _there(table)
-    kind = table.dataset or next((its for ending, its in KINDS.items() if source.lower().endswith(ending)), "json")
+    kind = table.dataset or kind_of(files)
     if not files and not table.dataset:
         raise ConfigError("[prompts] names neither files nor a dataset; say where the prompts are")
     import datasets
@@ -201,8 +201,12 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     try:
         if not files and any(Path(kind, name).exists() for name in SAVED):
             return _part(datasets.load_from_disk(kind), table.split)
-        rows = datasets.load_dataset(kind, data_files=files or None, split=table.split)
+        named = [pattern(file) for file in files] if _local(table) else files
+        rows = datasets.load_dataset(kind, data_files=named or None, split=table.split)
     except Exception as error:  # whatever the reader met, say where in the file it is
+        caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
+        if refused := cache_refused(error, files, caches):
+            raise RlaifError(refused) from error
         told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}: {reason(error)}"
         raise DataError(where_broken(files) or told) from error
     finally:
@@ -227,17 +231,21 @@ def _part(saved: Any, split: str) -> Iterable[Row]:
     )
 
 
+def _local(table: PromptTable) -> bool:
+    """Whether the files are looked for here; other datasets match patterns in a place of their own."""
+    return table.dataset in (None, "json", *KINDS.values())
+
+
 def _there(table: PromptTable) -> list[str]:
     """The files of the table; those that are no addresses must exist, and a pattern must match some."""
     files = [table.files] if isinstance(table.files, str) else table.files
-    local = table.dataset in (None, "json", *KINDS.values())  # other datasets match patterns in a place of their own
     for file in files:
         if "://" in file:
             continue
         if "*" not in file and not Path(file).is_file():
             what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
             raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
-        if local and not matching(file):
+        if _local(table) and not matching(file):
             raise DataError(f"{file}: no file matches this pattern (looked in {Path.cwd()})")
     return files
 

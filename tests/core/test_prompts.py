@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 import rlaif_core as rl
 from rlaif_core.config import PromptTable
-from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+from rlaif_core.malformed import cache_refused
+from rlaif_core.prompts import Prompts, check_prompts, load_function, load_prompts, prompts_of
 
 
 def written(path, *rows):
@@ -289,6 +291,59 @@ def test_a_pattern_must_match_a_file(tmp_path):
     assert len(load(tmp_path / "*.jsonl")) == 1
     with pytest.raises(rl.DataError, match=r"\*\.nope: no file matches this pattern \(looked in "):
         load(tmp_path / "*.nope")
+
+
+@pytest.mark.parametrize("name", ["[1]/data[1].jsonl", "[1]/what?.jsonl", "[1]/a*b.jsonl", "plain/../[1]/[a].jsonl"])
+def test_a_name_may_hold_what_a_pattern_is_made_of(tmp_path, monkeypatch, name):
+    (tmp_path / "[1]").mkdir()
+    (tmp_path / "plain").mkdir()
+    written(tmp_path / name, {"prompt": "one"})
+    written(tmp_path / "[1]" / "axb.jsonl", {"prompt": "another"})
+    monkeypatch.chdir(tmp_path)
+    for file in (name, tmp_path / name):
+        assert [prompt.text for prompt in load(file)] == ["one"]
+    monkeypatch.chdir(tmp_path / "[1]")
+    assert len(load("../" + name)) == 1
+    assert len(load("*.jsonl")) == 2
+    written(tmp_path / name, "{not json")
+    with pytest.raises(rl.DataError, match=re.escape(f"{name}, line 1: not valid JSON")):
+        load(tmp_path / name)
+
+
+def test_files_of_several_kinds_are_refused(tmp_path):
+    files = [written(tmp_path / "a.jsonl", {"prompt": "one"}), written(tmp_path / "b.CSV", "prompt", "two")]
+    told = r"a\.jsonl is read as json, but .*b\.CSV as csv; name files of one kind, or say with dataset = 'json' that"
+    for named in (files, str(tmp_path / "*")):
+        for look in (load_prompts, check_prompts):
+            with pytest.raises(rl.DataError, match=told):
+                look(PromptTable(files=named))
+    written(tmp_path / "c.tsv", "prompt", "three")
+    read = load_prompts(PromptTable(dataset="csv", files=[files[1], str(tmp_path / "c.tsv")]))
+    assert [prompt.text for prompt in read] == ["two", "three"]
+    assert [prompt.text for prompt in load(tmp_path / "b*")] == ["two"]
+
+
+@pytest.mark.parametrize("beside", ["", "/datasets"])
+def test_a_cache_that_cannot_be_written_is_not_the_data_s_fault(tmp_path, monkeypatch, beside):
+    import datasets
+
+    file = written(tmp_path / "a.jsonl", {"prompt": "one"})
+    written(tmp_path / "taken")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", f"{tmp_path}/taken{beside}/cache")
+    told = r"the cache of `datasets` cannot be written \(Not a directory: .*taken.*\); set the environment variable"
+    with pytest.raises(rl.RlaifError, match=told) as caught:
+        load(file)
+    assert not isinstance(caught.value, rl.DataError)
+
+
+def test_a_file_that_cannot_be_read_is_the_data_s_fault_even_in_the_cache(tmp_path):
+    file = tmp_path / "a.jsonl"
+    error = PermissionError(13, "Permission denied", str(file))
+    assert cache_refused(error, [str(file)], [tmp_path]) is None
+    assert cache_refused(ValueError(), [str(file)], [tmp_path]) is None
+    late = ValueError()
+    late.__cause__ = error
+    assert "(Permission denied: " in (cache_refused(late, [], [tmp_path]) or "")
 
 
 def test_what_is_no_text_file_is_named(tmp_path):
