@@ -1,16 +1,32 @@
-"""Where a file of prompts is malformed: what its reader met, in words that say which line to mend."""
+"""Files of prompts: which a name means, how they are read, and what their reader met, in words that help to mend it."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
 from rlaif_core.errors import DataError
 from rlaif_core.types import HALF_CHARACTER
+
+KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
+"""What a file's ending says about how to read it; everything else is JSON."""
+
+
+def kind_of(files: Sequence[str]) -> str:
+    """How to read the files, by their endings, which must agree."""
+    paths = [path for file in files for path in matching(file) or [Path(file)] if not path.is_dir()]
+    kinds = {KINDS.get(path.suffix.lower(), "json"): path for path in paths}
+    if len(kinds) > 1:
+        (one, its), (other, another), *_ = kinds.items()
+        raise DataError(
+            f"{its} is read as {one}, but {another} as {other}; name files of one kind, or say with dataset = {one!r} "
+            "that all are"
+        )
+    return next(iter(kinds), "json")
 
 
 def where_broken(files: Sequence[str]) -> str | None:
@@ -22,10 +38,19 @@ def where_broken(files: Sequence[str]) -> str | None:
 
 
 def matching(file: str) -> list[Path]:
-    """The paths that a pattern matches; what is none stands for itself."""
-    if "*" not in file:
+    """The paths that a pattern matches; what is none, or a file of that very name, stands for itself."""
+    if "*" not in file or Path(file).is_file():
         return [Path(file)]
     return [Path(path) for path in sorted(glob(file, recursive=True))]  # noqa: PTH207 - Path.glob takes none from /
+
+
+def pattern(file: str) -> str:
+    """`file` for a reader to whom every name is a pattern: in that of a file, or of this folder, a [ is a letter."""
+    if "://" in file:
+        return file
+    if (path := Path(file)).is_file():
+        return escape(str(path.parent.resolve() / path.name))
+    return str(Path(escape(str(Path.cwd())), file))
 
 
 def reason(error: BaseException) -> str:
@@ -35,6 +60,22 @@ def reason(error: BaseException) -> str:
         first = first.__cause__
     said = (str(each).strip() or type(each).__name__ for each in (error, first))
     return ": ".join(dict.fromkeys(said))
+
+
+def cache_refused(error: BaseException | None, files: Sequence[str], caches: Sequence[str | Path]) -> str | None:
+    """What to do where `error` is not about the data, but about the folders where `datasets` keeps its copies."""
+    data = {path.absolute() for file in files for path in matching(file)}
+    places = [Path(cache).absolute() for cache in caches]
+    while error is not None:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            place = Path(error.filename).absolute()
+            if place not in data and any(place.is_relative_to(it) or it.is_relative_to(place) for it in places):
+                return (
+                    f"the cache of `datasets` cannot be written ({error.strerror}: {place}); set the environment "
+                    "variable HF_HOME or HF_DATASETS_CACHE to a folder that can be"
+                )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _broken_json(file: Path) -> str | None:

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_core.config import PromptTable
-from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, blame, suggest
-from rlaif_core.malformed import matching, reason, where_broken
+from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, RlaifError, blame, suggest
+from rlaif_core.malformed import KINDS, cache_refused, kind_of, matching, pattern, reason, where_broken
 from rlaif_core.offers import load_attribute
 from rlaif_core.options import plain
 from rlaif_core.protocols import State
 from rlaif_core.types import Prompt
 
 Row = Mapping[str, Any]
-KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
-"""What a file's ending says about how to read it; everything else is JSON."""
 COLUMNS = ("prompt", "messages", "text")
 """Where a prompt is looked for, unless `[prompts] column` says where it is."""
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""What `save_to_disk` leaves in the folder of a dataset, and of several by the names of their splits."""
 INDEX = "__index_level_0__"
 """Where pandas puts the first field of a row that has more than the header: every other one is a column off."""
 
@@ -127,13 +127,20 @@ def check_prompts(table: PromptTable) -> None:
             load_function(table.map)
         if table.dataset and ":" in table.dataset:
             load_function(table.dataset)
-        _there(table)
+        files = _there(table)
+        if table.dataset is None:
+            kind_of(files)
 
 
 def prompts_of(
     rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None
 ) -> list[Prompt]:
     """Rows (or ready `Prompt`s) as prompts; `change` may rewrite a row, or leave it out by returning None."""
+    if isinstance(rows, str | Mapping) or not _can_iterate(rows):
+        raise DataError(
+            f"the prompts are a {type(rows).__name__}, but must be a list (or other iterable) of rows, each a Prompt "
+            "or a mapping from column to value; files are named in [prompts] files"
+        )
     prompts: list[Prompt] = []
     skipped = 0
     for number, row in enumerate(rows):
@@ -149,6 +156,14 @@ def prompts_of(
         reason = f"; map left out all {skipped} rows" if skipped else ""
         raise DataError(f"the dataset has no rows{reason}; nothing to train on")
     return prompts
+
+
+def _can_iterate(value: Any) -> bool:
+    try:
+        iter(value)  # which also does for what has no `__iter__`, as many a torch dataset
+    except TypeError:
+        return False
+    return True
 
 
 def load_function(path: str) -> Callable[..., Any]:
@@ -176,7 +191,7 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
     files = _there(table)
-    kind = table.dataset or next((its for ending, its in KINDS.items() if source.lower().endswith(ending)), "json")
+    kind = table.dataset or kind_of(files)
     if not files and not table.dataset:
         raise ConfigError("[prompts] names neither files nor a dataset; say where the prompts are")
     import datasets
@@ -184,11 +199,16 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     previous = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        if not files and Path(kind, "dataset_info.json").exists():
-            return datasets.load_from_disk(kind)  # type: ignore[no-any-return]
-        rows = datasets.load_dataset(kind, data_files=files or None, split=table.split)
+        if not files and any(Path(kind, name).exists() for name in SAVED):
+            return _part(datasets.load_from_disk(kind), table.split)
+        named = [pattern(file) for file in files] if _local(table) else files
+        rows = datasets.load_dataset(kind, data_files=named or None, split=table.split)
     except Exception as error:  # whatever the reader met, say where in the file it is
-        raise DataError(where_broken(files) or f"{source} cannot be loaded as {kind}: {reason(error)}") from error
+        caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
+        if refused := cache_refused(error, files, caches):
+            raise RlaifError(refused) from error
+        told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}: {reason(error)}"
+        raise DataError(where_broken(files) or told) from error
     finally:
         if previous:
             datasets.enable_progress_bars()
@@ -198,17 +218,34 @@ def _rows(table: PromptTable, source: str) -> Iterable[Row]:
     return rows  # type: ignore[no-any-return]
 
 
+def _part(saved: Any, split: str) -> Iterable[Row]:
+    """What `split` names, slices included, of what was saved to disk; a dataset without splits is all "train"."""
+    import datasets
+
+    if alone := not isinstance(saved, datasets.DatasetDict):
+        saved = dict.fromkeys(("train", str(saved.split or "train")), saved)  # its own name does as well
+    wanted = split if split != "all" else "train" if alone else "+".join(saved)
+    parts = datasets.ReadInstruction.from_spec(wanted).to_absolute({name: len(rows) for name, rows in saved.items()})
+    return datasets.concatenate_datasets(  # type: ignore[no-any-return]
+        [saved[part.splitname].select(range(part.from_, part.to)) for part in parts]
+    )
+
+
+def _local(table: PromptTable) -> bool:
+    """Whether the files are looked for here; other datasets match patterns in a place of their own."""
+    return table.dataset in (None, "json", *KINDS.values())
+
+
 def _there(table: PromptTable) -> list[str]:
     """The files of the table; those that are no addresses must exist, and a pattern must match some."""
     files = [table.files] if isinstance(table.files, str) else table.files
-    local = table.dataset in (None, "json", *KINDS.values())  # other datasets match patterns in a place of their own
     for file in files:
         if "://" in file:
             continue
         if "*" not in file and not Path(file).is_file():
             what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
             raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
-        if local and not matching(file):
+        if _local(table) and not matching(file):
             raise DataError(f"{file}: no file matches this pattern (looked in {Path.cwd()})")
     return files
 
@@ -236,6 +273,11 @@ def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
             return Prompt(id=identity, text=value, messages=(*system, {"role": "user", "content": value}), meta=meta)
         return Prompt(id=identity, text=value, meta=meta)
     if isinstance(value, Sequence) and value:
+        if system and any(isinstance(message, Mapping) and message.get("role") == "system" for message in value):
+            raise DataError(
+                f"prompt {identity!r} has a system message of its own; leave out [prompts] system, or take the message "
+                "from the row with [prompts] map"
+            )
         return Prompt(id=identity, messages=(*system, *value), meta=meta)
     kind = "is empty" if value in (None, "", []) else f"is a {type(value).__name__}"
     raise DataError(f"row {number}: column {column!r} {kind}; a prompt is a text or a list of chat messages")

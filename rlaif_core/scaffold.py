@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from keyword import iskeyword
 from pathlib import Path
@@ -11,9 +12,8 @@ from rlaif_core.errors import ConfigError, PluginError, RlaifError
 from rlaif_core.plugins import Plugins
 from rlaif_core.show import kind_named, singular
 
-RESERVED = set(
-    "rl core kernels builtins lumen any iterator mapping path sequence".split()
-)  # would hide what is imported
+RESERVED = {*dir(builtins), *"rl core kernels builtins lumen any iterator mapping path sequence".split()}
+"""Names that would hide what is built in or imported."""
 TEMPLATES = Path(__file__).parent / "templates" / "plugin"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 USAGE = {
@@ -66,12 +66,16 @@ def scaffold(kind: str, name: str, out: Path) -> Path:
 
 
 def _checked(name: str) -> str:
-    """The name as an identifier: "my-reward" and "rlaif-my-reward" mean my_reward."""
-    plain = name.replace("-", "_").removeprefix("rlaif_")
-    if NAME.fullmatch(plain) and not iskeyword(plain) and plain not in RESERVED:
+    if plain := _identifier(name):
         return plain
     fitting = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or "my-plugin"
-    close = f"; try {fitting!r}" if NAME.fullmatch(fitting.replace("-", "_")) and fitting != name else ""
+    close = f"; try {fitting!r}" if _identifier(fitting) else ""
     raise ConfigError(
         f"{name!r} cannot name a plugin; use small letters, digits and hyphens, a letter first, no Python word{close}"
     )
+
+
+def _identifier(name: str) -> str:
+    """The name as an identifier: "my-reward" and "rlaif-my-reward" mean my_reward; empty where it cannot be one."""
+    plain = name.replace("-", "_").removeprefix("rlaif_")
+    return plain if NAME.fullmatch(plain) and not iskeyword(plain) and plain not in RESERVED else ""

@@ -13,7 +13,7 @@ from rlaif_core import DataError, Prompt
 class Columns:
     """Columns of the dataset: `answers` holds a list of texts; where it is not given, `chosen` and `rejected` one each.
 
-    An answer is a text, or messages whose last is the answer.
+    An answer is a text, or messages whose last is the answer, the assistant's.
     """
 
     answers: str = ""
@@ -48,6 +48,11 @@ def as_list(prompt: Prompt, name: str) -> list[Any]:
 
 def _text(prompt: Prompt, name: str, answer: Any) -> str:
     if isinstance(answer, Sequence) and not isinstance(answer, str) and answer and isinstance(answer[-1], Mapping):
+        if (role := answer[-1].get("role")) != "assistant":
+            raise DataError(
+                f"prompt {prompt.id!r}: the last message of an answer in column {name!r} has the role {role!r}, but "
+                "must be the assistant's; cut off what comes behind the answer"
+            )
         answer = answer[-1].get("content")
     if not isinstance(answer, str):
         raise DataError(f"prompt {prompt.id!r}: an answer in column {name!r} is not text, but {answer!r:.80}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 import rlaif_core as rl
 from rlaif_core.config import PromptTable
-from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+from rlaif_core.malformed import cache_refused
+from rlaif_core.prompts import Prompts, check_prompts, load_function, load_prompts, prompts_of
 
 
 def written(path, *rows):
@@ -43,6 +45,17 @@ def test_chat_rows_and_a_system_message(tmp_path):
     assert [message["role"] for message in prompt.messages] == ["system", "user"]
     plain = load(written(tmp_path / "b.jsonl", {"prompt": "hi"}), system="be kind")[0]
     assert [message["content"] for message in plain.messages] == ["be kind", "hi"]
+
+
+@pytest.mark.parametrize("key", ["prompt", "messages"])
+def test_a_second_system_message_is_refused(tmp_path, key):
+    own = [{"role": "system", "content": "be rude"}, {"role": "user", "content": "hello"}]
+    file = written(tmp_path / "a.jsonl", {"id": "x", key: own[1:]}, {"id": "y", key: own})
+    assert [message["role"] for message in load(file)[1].messages] == ["system", "user"]
+    with pytest.raises(
+        rl.DataError, match=r"prompt 'y' has a system message of its own; leave out \[prompts\] system, or"
+    ):
+        load(file, system="be kind")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +108,24 @@ def test_texts_and_chats_do_not_mix():
         prompts_of(rows, PromptTable())
 
 
+@pytest.mark.parametrize("rows", [5, None, "a.jsonl", {"prompt": "one"}, len])
+def test_what_holds_no_rows_is_refused(rows):
+    kind = type(rows).__name__
+    with pytest.raises(
+        rl.DataError, match=rf"the prompts are a {kind}, but must be a list .* each a Prompt or a mapping"
+    ):
+        prompts_of(rows, PromptTable())
+
+
+def test_rows_may_be_whatever_can_be_gone_through():
+    class Rows:
+        def __getitem__(self, number):
+            return [{"prompt": "one"}, {"prompt": "two"}][number]
+
+    for rows in (Rows(), iter([{"prompt": "one"}, {"prompt": "two"}])):
+        assert [prompt.text for prompt in prompts_of(rows, PromptTable())] == ["one", "two"]
+
+
 def test_ids_must_be_unique():
     rows = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}, {"id": "a", "prompt": "three"}]
     with pytest.raises(rl.DataError, match=r"rows 0 and 2 share the id 'a'"):
@@ -132,6 +163,62 @@ def test_a_saved_dataset_folder_and_other_formats(tmp_path):
     assert len(load_prompts(PromptTable(dataset=str(tmp_path / "saved")))) == 2
     (tmp_path / "a.csv").write_text("prompt,level\none,1\ntwo,2\n")
     assert [p.meta["level"] for p in load_prompts(PromptTable(dataset="csv", files=str(tmp_path / "a.csv")))] == [1, 2]
+
+
+def saved(folder, *, split=None, **sizes):
+    """The folder of a saved dataset of 4 rows, or of several of those sizes by their splits' names."""
+    import datasets
+
+    def rows(name, count):
+        made = [{"id": f"{name}{n}", "prompt": "x"} for n in range(count)]
+        return datasets.Dataset.from_list(made, split=name if name == split else None)
+
+    parts = datasets.DatasetDict({name: rows(name, count) for name, count in sizes.items()})
+    (parts or rows(split or "", 4)).save_to_disk(str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("split", "ids"),
+    [
+        ("train", "0 1 2 3"),
+        ("train[:2]", "0 1"),
+        ("train[75%:]", "3"),
+        ("train[-1:]+train[:1]", "3 0"),
+        ("all", "0 1 2 3"),
+    ],
+)
+def test_a_part_of_a_saved_dataset_as_of_a_file(tmp_path, split, ids):
+    file = written(tmp_path / "a.jsonl", *({"id": str(n), "prompt": "x"} for n in range(4)))
+    for source in ({"dataset": saved(tmp_path / "saved")}, {"files": file}):
+        assert " ".join(prompt.id for prompt in load_prompts(PromptTable(**source, split=split))) == ids
+
+
+def test_a_saved_dataset_goes_by_its_own_name_as_well(tmp_path):
+    folder = saved(tmp_path / "saved", split="test")
+    for split in ("train[:1]", "test[:1]"):
+        assert [prompt.id for prompt in load_prompts(PromptTable(dataset=folder, split=split))] == ["test0"]
+
+
+@pytest.mark.parametrize(
+    ("split", "ids"),
+    [("train", "train0 train1"), ("test[1:]", "test1 test2"), ("test[:1]+train[:1]", "test0 train0")],
+)
+def test_saved_splits_are_chosen_by_name(tmp_path, split, ids):
+    table = PromptTable(dataset=saved(tmp_path / "saved", train=2, test=3), split=split)
+    assert " ".join(prompt.id for prompt in load_prompts(table)) == ids
+    assert len(load_prompts(table.model_copy(update={"split": "all"}))) == 5
+
+
+@pytest.mark.parametrize("sizes", [{}, {"train": 2, "test": 3}])
+def test_a_split_that_a_saved_dataset_lacks_is_refused(tmp_path, sizes):
+    folder = saved(tmp_path / "saved", **sizes)
+    with pytest.raises(
+        rl.DataError, match=r"saved cannot be loaded: Unknown split \"nonsense\"\. Should be one of \['train'"
+    ):
+        load_prompts(PromptTable(dataset=folder, split="nonsense"))
+    with pytest.raises(rl.DataError, match=r"saved cannot be loaded: Unrecognized instruction format: train\[:2"):
+        load_prompts(PromptTable(dataset=folder, split="train[:2"))
 
 
 def prompts(count: int, **keys) -> Prompts:
@@ -204,6 +291,59 @@ def test_a_pattern_must_match_a_file(tmp_path):
     assert len(load(tmp_path / "*.jsonl")) == 1
     with pytest.raises(rl.DataError, match=r"\*\.nope: no file matches this pattern \(looked in "):
         load(tmp_path / "*.nope")
+
+
+@pytest.mark.parametrize("name", ["[1]/data[1].jsonl", "[1]/what?.jsonl", "[1]/a*b.jsonl", "plain/../[1]/[a].jsonl"])
+def test_a_name_may_hold_what_a_pattern_is_made_of(tmp_path, monkeypatch, name):
+    (tmp_path / "[1]").mkdir()
+    (tmp_path / "plain").mkdir()
+    written(tmp_path / name, {"prompt": "one"})
+    written(tmp_path / "[1]" / "axb.jsonl", {"prompt": "another"})
+    monkeypatch.chdir(tmp_path)
+    for file in (name, tmp_path / name):
+        assert [prompt.text for prompt in load(file)] == ["one"]
+    monkeypatch.chdir(tmp_path / "[1]")
+    assert len(load("../" + name)) == 1
+    assert len(load("*.jsonl")) == 2
+    written(tmp_path / name, "{not json")
+    with pytest.raises(rl.DataError, match=re.escape(f"{name}, line 1: not valid JSON")):
+        load(tmp_path / name)
+
+
+def test_files_of_several_kinds_are_refused(tmp_path):
+    files = [written(tmp_path / "a.jsonl", {"prompt": "one"}), written(tmp_path / "b.CSV", "prompt", "two")]
+    told = r"a\.jsonl is read as json, but .*b\.CSV as csv; name files of one kind, or say with dataset = 'json' that"
+    for named in (files, str(tmp_path / "*")):
+        for look in (load_prompts, check_prompts):
+            with pytest.raises(rl.DataError, match=told):
+                look(PromptTable(files=named))
+    written(tmp_path / "c.tsv", "prompt", "three")
+    read = load_prompts(PromptTable(dataset="csv", files=[files[1], str(tmp_path / "c.tsv")]))
+    assert [prompt.text for prompt in read] == ["two", "three"]
+    assert [prompt.text for prompt in load(tmp_path / "b*")] == ["two"]
+
+
+@pytest.mark.parametrize("beside", ["", "/datasets"])
+def test_a_cache_that_cannot_be_written_is_not_the_data_s_fault(tmp_path, monkeypatch, beside):
+    import datasets
+
+    file = written(tmp_path / "a.jsonl", {"prompt": "one"})
+    written(tmp_path / "taken")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", f"{tmp_path}/taken{beside}/cache")
+    told = r"the cache of `datasets` cannot be written \(Not a directory: .*taken.*\); set the environment variable"
+    with pytest.raises(rl.RlaifError, match=told) as caught:
+        load(file)
+    assert not isinstance(caught.value, rl.DataError)
+
+
+def test_a_file_that_cannot_be_read_is_the_data_s_fault_even_in_the_cache(tmp_path):
+    file = tmp_path / "a.jsonl"
+    error = PermissionError(13, "Permission denied", str(file))
+    assert cache_refused(error, [str(file)], [tmp_path]) is None
+    assert cache_refused(ValueError(), [str(file)], [tmp_path]) is None
+    late = ValueError()
+    late.__cause__ = error
+    assert "(Permission denied: " in (cache_refused(late, [], [tmp_path]) or "")
 
 
 def test_what_is_no_text_file_is_named(tmp_path):

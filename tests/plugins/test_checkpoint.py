@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -150,11 +153,38 @@ def test_frozen_in_eval_mode_and_full_precision_at_the_end(classifier) -> None:
         ({"family": "llama", "template": False}, {"framing": "chat"}, "has no chat template; set with_prompt to"),
         ({"family": "llama"}, {"batch": 0}, "batch must be at least 1"),
         ({"family": "llama"}, {"max_length": -1}, "max_length 0"),
+        ({"family": "llama"}, {"device": "cudda"}, "device 'cudda' cannot be used here: "),
+        ({"family": "llama"}, {"device": "cuda:99"}, "device 'cuda:99' cannot be used here: "),
     ],
 )
 def test_what_cannot_be_trusted_is_refused(classifier, made, options, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         Checkpoint(classifier(**made), **{"framing": "none", **options})
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (
+            {0: "a", 1: "b", 3: "c"},
+            "has 3 labels, but numbers them 0, 1, 3; number them from 0 to 2, as its outputs are",
+        ),
+        ({0: "a", 1: "b"}, "cannot be loaded as a sequence classifier: "),
+    ],
+)
+def test_labels_that_are_not_those_of_the_outputs_are_refused(classifier, tmp_path: Path, names, complaint) -> None:
+    shutil.copytree(classifier("bert", labels=("a", "b", "c")), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    with pytest.raises(ConfigError, match=complaint):
+        Checkpoint(str(tmp_path), framing="none")
+
+
+def test_damaged_weights_are_refused(classifier, tmp_path: Path) -> None:
+    shutil.copytree(classifier("bert"), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ConfigError, match="cannot be loaded as a sequence classifier: "):
+        Checkpoint(str(tmp_path), framing="none")
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path) -> None:

@@ -125,9 +125,21 @@ def test_what_is_not_a_number_is_a_failure(classifier, score: str) -> None:
         ("toxi", r"has no label 'toxi'; did you mean 'toxic'\?\. Labels: 0: calm, 1: rude, 2: toxic"),
         (3, r"has no label 3\. Labels: 0: calm"),
         (-1, r"has no label -1\. Labels"),
+        (True, r"has no label True; give a name in quotes, or a number\. Labels"),
         ("", "has several labels; choose one. Labels: 0: calm, 1: rude, 2: toxic"),
     ],
 )
 def test_unknown_labels_are_answered_with_the_known(classifier, label: str | int, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         Classifier(classifier("bert", labels=THREE), label=label)
+
+
+def test_of_labels_that_share_a_name_one_is_chosen_by_its_number(classifier) -> None:
+    folder = classifier("bert", labels=("other", "rude", "other"))
+    with pytest.raises(
+        ConfigError, match=r"has several labels 'other'; choose one by its number\. Labels: 0: other, 1"
+    ):
+        Classifier(folder, label="other")
+    chances = logits_of(folder).softmax(1)
+    for label, number in (("rude", 1), (2, 2)):
+        assert values(Classifier(folder, label=label)) == pytest.approx(chances[:, number].tolist(), abs=1e-5)

@@ -82,6 +82,21 @@ def test_json_in_a_fence_when_not_strict() -> None:
     assert complaint(Format(form="json"), '```json\n{"a": 1}\n```').startswith("not JSON")
 
 
+@pytest.mark.parametrize("scalar", ["3", "-1.5e3", '"yes, it is"', "null", "true"])
+def test_a_json_scalar_in_a_fence_when_not_strict(scalar: str) -> None:
+    loose, strict = Format(form="json", strict=False), Format(form="json")
+    for fenced in (f"```json\n{scalar}\n```", f"It is [so]:\n```\n{scalar}\n``` .", f"```{scalar}```"):
+        assert complaint(loose, fenced) == ""
+        assert complaint(strict, fenced).startswith("not JSON")
+    assert complaint(loose, f" {scalar}\n") == ""
+    assert complaint(loose, f"{scalar} apples") == "there is text after the JSON"
+    assert complaint(loose, f"it is {scalar}").startswith("not JSON")
+    assert complaint(loose, f"```\n{scalar} apples\n```").startswith("not JSON")
+    assert complaint(Format(form="json", keys=("a",), strict=False), f"```\n{scalar}\n```") == (
+        "JSON, but not an object with a"
+    )
+
+
 def test_bullets() -> None:
     source = Format(form="bullets")
     assert complaint(source, "- one\n\n * two\n3. three\n4) four\n• five") == ""
@@ -96,6 +111,10 @@ def test_boxed() -> None:
     assert complaint(source, r"\boxed{1} or \boxed{2}") == r"\boxed{..} occurs 2 times, not once"
     assert complaint(source, "one half") == r"\boxed{..} occurs 0 times, not once"
     assert complaint(source, r"\boxed{\frac{1}{2}") == "the box is never closed"
+    assert complaint(source, r"\boxed{\{}") == ""
+    assert complaint(source, r"\boxed{\{1, 2\}} it is}") == ""
+    assert complaint(source, r"\boxed{1 \\}") == ""
+    assert complaint(source, r"\boxed{1\}") == "the box is never closed"
     assert complaint(source, r"\boxed{ }") == "the box is empty"
 
 

@@ -34,6 +34,15 @@ def test_the_last_message_is_the_answer() -> None:
         (Columns(), {"chosen": " \n", "rejected": "no"}, "an answer in column 'chosen' is empty"),
         (Columns(), {"chosen": None, "rejected": "no"}, "in column 'chosen' is not text, but None"),
         (Columns(), {"chosen": [{"role": "assistant"}], "rejected": "no"}, "in column 'chosen' is not text"),
+        (
+            Columns(),
+            {
+                "chosen": [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "thanks"}],
+                "rejected": "no",
+            },
+            "the last message of an answer in column 'chosen' has the role 'user', but must be the assistant's; cut",
+        ),
+        (Columns(answers="them"), {"them": [[{"content": "yes"}]]}, "in column 'them' has the role None, but"),
         (Columns(answers="them"), {"them": []}, "column 'them' holds no answer"),
         (Columns(answers="them"), {"them": "yes"}, "column 'them' must be a list, but is 'yes'"),
         (Columns(answers="them"), {"them": {"a": 1}}, "must be a list"),

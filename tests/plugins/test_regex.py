@@ -54,6 +54,33 @@ def test_backtracking_without_end_fails_in_time_and_is_no_zero() -> None:
 
 
 @pytest.mark.parametrize(
+    "braces", ["{e}", "{d}", "{i<=1}", "{d,i<2}", "{1<=s<=2}", "{2i+2d+1s<=4}", "{e:[a-z]}", "(?x) { e }", "{side}"]
+)
+def test_braces_that_would_make_a_match_fuzzy_are_refused(braces: str) -> None:
+    for before in ("colou?r", r"\p{L}", r"\\", "[[:alpha:]]", ""):
+        with pytest.raises(ConfigError, match=r"would make the match fuzzy; for these letters write \\\{"):
+            Regex(pattern=before + braces)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("a{2}b{1,}c{,3}", "aabcc"),
+        (r"x\{d\}", "x{d}"),
+        ("x\\{i<=1}", "x{i<=1}"),
+        (r'\{"a": {"e"}}', '{"a": {"e"}}'),
+        ("{D}", "{D}"),
+        (r"\p{IDS}\p{ids}", "ab"),
+        (r"\N{DIGIT ONE}", "1"),
+        ("[[:alpha:]]", "a"),
+        ("(?V1)[a-z--[aeiou]]", "b"),
+    ],
+)
+def test_other_braces_and_sets_are_read_as_told(pattern: str, text: str) -> None:
+    assert value(Regex(pattern=pattern, full=True), text) == 1.0
+
+
+@pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"pattern": "("}, r"'\(' is not a pattern: missing \)"),

@@ -64,6 +64,12 @@ def test_centre_and_scale(classifier) -> None:
     assert RewardModel(folder, centre=9).score(ROLLOUTS)[0].reason == f"the reward model says {raw[0]:.3f}"
 
 
+@pytest.mark.parametrize("options", [{"scale": math.nan}, {"scale": math.inf}, {"centre": math.nan}])
+def test_what_rewards_are_shifted_and_scaled_by_is_finite(classifier, options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"centre is .* and scale .*, but both must be finite numbers"):
+        RewardModel(classifier("llama", labels=REWARD), **options)
+
+
 def test_what_is_too_long_loses_its_beginning_and_says_so(classifier) -> None:
     folder = classifier("llama", labels=REWARD)
     outcome = RewardModel(folder, max_length=3).score(ROLLOUTS)[0]

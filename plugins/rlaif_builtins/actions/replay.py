@@ -11,7 +11,8 @@ from rlaif_core import ConfigError, Prompt, Rollouts, Sampler
 class Replay(Columns):
     """Take the answers recorded in the dataset: the list in column `answers`, or one each in `chosen` and `rejected`.
 
-    An answer is a text, or messages whose last is the answer. They are scored with the policy's own log-probs.
+    An answer is a text, or messages whose last is the answer, the assistant's. All that are recorded for a prompt make
+    up its group, however many: `[prompts] group` is not read. They are scored with the policy's own log-probs.
     Combine it with the reward `recorded`, given the same columns.
     """
 

@@ -6,12 +6,13 @@ What it reads is what it was given, never its own padding, and never a control t
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -59,16 +60,15 @@ class Checkpoint:
     ) -> None:
         if batch < 1 or max_length < 0:
             raise ConfigError("batch must be at least 1, max_length 0 (as much as the model takes) or more")
+        self.device = _device(device)
         self.model, self.tokeniser = _loaded(source, dtype)
         if framing == "chat" and not self.tokeniser.chat_template:
             raise ConfigError(f"{source!r} has no chat template; set with_prompt to 'joined', 'pair' or 'none'")
         if append_eos and self.tokeniser.eos_token_id is None:
             raise ConfigError(f"append_eos: the tokeniser of {source!r} has no end-of-sequence token")
         self.tokeniser.truncation_side = "left" if framing in ("joined", "chat") else "right"
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.model = self.model.to(self.device).eval().requires_grad_(False)
-        config = self.model.config
-        self.labels = [str(config.id2label[number]) for number in range(config.num_labels)]
+        self.labels = _labels(source, self.model.config.id2label)
         self._framing, self._append_eos, self._batch = framing, append_eos, batch
         takes = min(self.tokeniser.model_max_length, _positions(self.model))
         self._limit = min(max_length or takes, takes) - append_eos
@@ -151,6 +151,30 @@ class Checkpoint:
         return padding
 
 
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here: {_first_line(error)}") from error
+
+
+def _labels(source: str, named: Mapping[int, Any]) -> list[str]:
+    """The labels in the order of the model's outputs, which are as many."""
+    if sorted(named) != list(range(len(named))):
+        numbers = ", ".join(map(str, sorted(named)))
+        raise ConfigError(
+            f"{source!r} has {len(named)} labels, but numbers them {numbers}; number them from 0 to {len(named) - 1}, "
+            "as its outputs are, in id2label of its config.json"
+        )
+    return [str(named[number]) for number in range(len(named))]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 def _loaded(source: str, dtype: Precision) -> tuple[Any, Any]:
     try:
         with quiet():
@@ -158,10 +182,11 @@ def _loaded(source: str, dtype: Precision) -> tuple[Any, Any]:
             model, found = AutoModelForSequenceClassification.from_pretrained(
                 source, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
             )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         where = "" if Path(source).is_dir() else f" (there is no such folder in {Path.cwd()}, so the hub was asked)"
-        raise ConfigError(f"{source!r} cannot be loaded as a sequence classifier{where}: {reason}") from error
+        raise ConfigError(
+            f"{source!r} cannot be loaded as a sequence classifier{where}: {_first_line(error)}"
+        ) from error
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
             f"{source!r} is no trained sequence classifier: it lacks {', '.join(missing)}, which would be random; "

@@ -76,12 +76,19 @@ def _measured(logits: Tensor, label: int, measure: Measure, independent: bool) -
 def _index(label: str | int, labels: Sequence[str], model: str) -> int:
     if label == "" and len(labels) == 1:
         return 0
-    if isinstance(label, int) and 0 <= label < len(labels):
-        return label
-    if label in labels:
-        return labels.index(str(label))
+    if isinstance(label, bool):  # an int as well, but of no output
+        wrong = f"has no label {label}; give a name in quotes, or a number"
+    elif isinstance(label, int):
+        if 0 <= label < len(labels):
+            return label
+        wrong = f"has no label {label}"
+    elif labels.count(label) == 1:
+        return labels.index(label)
+    elif label in labels:
+        wrong = f"has several labels {label!r}; choose one by its number"
+    else:
+        wrong = f"has no label {label!r}{suggest(label, labels)}" if label else "has several labels; choose one"
     listed = ", ".join(f"{number}: {name}" for number, name in enumerate(labels))
-    wrong = f"has no label {label!r}{suggest(str(label), labels)}" if label != "" else "has several labels; choose one"
     raise ConfigError(f"{model!r} {wrong}. Labels: {listed}")
 
 

@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NoReturn
 
 from rlaif_core import ConfigError, Outcome, Rollouts, Score
 
 MOST_STARTS = 50
-"""Brackets that are tried as the beginning of JSON that other text surrounds; each costs a parse."""
+"""Places that are tried as the beginning of JSON that other text surrounds; each costs a parse."""
+_STARTS = re.compile(r"""(?=[\[{])|```(?:json)?\s*+(?=(?:"[^`\n]*"|[^`\s\[{]+)\s*```)""")
+"""Such places: a bracket, and what is behind a fence around a single word, number or string."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,7 @@ class Format:
     "bullets": a list, every line an item that begins with -, * or a number.
     "boxed": exactly one \boxed{..} that is not empty.
     `strict` (the default) allows nothing but blanks around tags and JSON, and no other keys; without it, other text may
-    stand around, JSON may stand in a ``` fence, and other keys are welcome.
+    stand around tags, objects and lists, JSON of any kind in a ``` fence, and other keys are welcome.
     """
 
     form: Literal["tags", "json", "bullets", "boxed"] = "tags"
@@ -75,7 +78,9 @@ def _tags(text: str, tags: Sequence[str], strict: bool) -> str:
 def _json(text: str, keys: Sequence[str], strict: bool) -> str:
     """What is wrong; without `strict`, with the first of the places where JSON might begin, if none is right."""
     text = text.strip()
-    starts = [0] if strict else [found.start() for found in re.finditer(r"[\[{]", text)][:MOST_STARTS] or [0]
+    starts = [0] if strict else [found.end() for found in islice(_STARTS.finditer(text), MOST_STARTS)]
+    if not starts:  # a scalar at best, which stands alone: else "3 apples" would be JSON with text behind it
+        starts, strict = [0], True
     complaints = [_json_at(text, start, keys, strict) for start in starts]
     return "" if "" in complaints else complaints[0]
 
@@ -120,10 +125,9 @@ def _boxed(text: str) -> str:
     _, *boxes = text.split(r"\boxed{")
     if len(boxes) != 1:
         return rf"\boxed{{..}} occurs {len(boxes)} times, not once"
-    depth, end = 1, 0
-    while depth and end < len(boxes[0]):
-        depth += {"{": 1, "}": -1}.get(boxes[0][end], 0)
-        end += 1
-    if depth:
-        return "the box is never closed"
-    return "" if boxes[0][: end - 1].strip() else "the box is empty"
+    depth = 1
+    for found in re.finditer(r"\\.|[{}]", boxes[0], re.DOTALL):  # \{ and \} are braces to be read, and close nothing
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        if not depth:
+            return "" if boxes[0][: found.start()].strip() else "the box is empty"
+    return "the box is never closed"

@@ -10,13 +10,18 @@ import regex
 
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
 
+_FUZZY = regex.compile(r"(?s)\\[pPN]\{[^}]*\}|\\.|(?P<braces>\{[\s\d,<=+]*[deis][\s\d,<=+deis]*[:}])")
+"""What `regex` takes, or may take, for how many errors to allow (`a{e}`, `a{1<=s<=2}`, `a{2i+1d<=4}`), past escapes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regex:
-    """How often `pattern` occurs, from 0 to 1: `cap` or more separate, non-empty matches give 1.
+    r"""How often `pattern` occurs, from 0 to 1: `cap` or more separate, non-empty matches give 1.
 
-    With `full`, 1 where the pattern fits the whole answer and 0 elsewhere. The syntax is that of Python's `re`, flags
-    inside the pattern, as in "(?i)yes". A search that takes longer than `timeout` seconds has failed: it is not a 0.
+    With `full`, 1 where the pattern fits the whole answer and 0 elsewhere. The syntax is that of the `regex` module in
+    its version 0: Python's `re`, flags inside the pattern ("(?i)yes"), and besides such as \p{L} and [[:alpha:]]; sets
+    within sets only after (?V1). Braces as in a{e}, letters to `re`, would make the match fuzzy and are refused.
+    A search that takes longer than `timeout` seconds has failed: it is not a 0.
     """
 
     pattern: str
@@ -29,6 +34,10 @@ class Regex:
             raise ConfigError("regex: cap must be at least 1 and timeout above 0 seconds")
         if self.full and self.cap > 1:
             raise ConfigError("regex: the whole answer matches once or not at all; drop cap or full")
+        if fuzzy := next((found["braces"] for found in _FUZZY.finditer(self.pattern) if found["braces"]), ""):
+            raise ConfigError(
+                f"regex: {fuzzy!r} in {self.pattern!r} would make the match fuzzy; for these letters write \\{fuzzy}"
+            )
         try:
             regex.compile(self.pattern)
         except regex.error as error:

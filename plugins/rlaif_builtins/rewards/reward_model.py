@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rlaif_builtins.rewards.checkpoint import Checkpoint, Framing, Precision
@@ -29,6 +30,10 @@ class RewardModel:
         dtype: Precision = "float32",
         device: str = "auto",
     ) -> None:
+        if not (math.isfinite(centre) and math.isfinite(scale)):
+            raise ConfigError(
+                f"reward_model: centre is {centre:g} and scale {scale:g}, but both must be finite numbers"
+            )
         self.checkpoint = Checkpoint(
             model,
             framing=with_prompt,
