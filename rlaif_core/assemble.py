@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rlaif_core import lockfile
 from rlaif_core.config import RunConfig, Use
 from rlaif_core.errors import ConfigError, blame, suggest
-from rlaif_core.files import write_bytes, writing
+from rlaif_core.files import write_bytes
 from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.options import parameters
@@ -243,14 +243,20 @@ def _prompts(config: RunConfig, rows: Any) -> Prompts:
 def open_folder(this: Run) -> None:
     """Make the run folder and write down the config and who took part; an existing run is never overwritten."""
     folder = this.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose a folder with --out")
+    if folder.exists() and any(folder.iterdir()):
         if (folder / "config.toml").exists():
             raise ConfigError(
                 f"{folder} already holds a run; go on with `rlaif resume {folder}`, or choose another with --out"
             )
         raise ConfigError(f"{folder} exists and is not empty; choose another with --out")
-    with writing(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be made ({error.strerror}); choose another with --out"
+        ) from error
     write_config(folder, this.config)
     lockfile.write(this)
 

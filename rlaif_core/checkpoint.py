@@ -22,7 +22,7 @@ from rlaif_core import files
 from rlaif_core.errors import CheckpointError
 from rlaif_core.protocols import State
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 _NAME = re.compile(r"step-(\d+)")
 

@@ -64,15 +64,15 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
         experience = credit(loop, rollouts, score(loop, rollouts))
         loop.buffer = experience.split(loop.updates)
     experience = loop.buffer[0]
-    reported = Metrics()
-    if bool(experience.mask.any()):  # where every source abstained there is nothing to learn, and nothing wrong
-        reported = update(loop, experience)
-    else:
+    learns = bool(experience.mask.any())  # where every source abstained there is nothing to learn, and nothing wrong
+    reported = update(loop, experience) if learns else Metrics()
+    metrics = measure(experience, reported, time.perf_counter() - began)
+    if not learns:
         with blame(_at(loop, "optimiser")):
             loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
     loop.step += 1
-    return experience, measure(experience, reported, time.perf_counter() - began)
+    return experience, metrics
 
 
 def act(loop: Loop, prompts: Sequence[Prompt]) -> Rollouts:

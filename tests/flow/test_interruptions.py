@@ -214,7 +214,7 @@ def test_an_existing_run_is_never_overwritten(config, train):
 
 def test_a_run_folder_that_cannot_be_made(config, train, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(rl.RlaifError, match=r"cannot write .*file/run \(Not a directory\)"):
+    with pytest.raises(rl.RlaifError, match=r"the run folder .*file/run cannot be made \(Not a directory\); choose"):
         train(config("grpo", "group", f"run.out={json.dumps(str(tmp_path / 'file' / 'run'))}"))
 
 

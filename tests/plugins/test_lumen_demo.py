@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlaif_core import cli
-from rlaif_lumen.demo import Look, changed, free, warnings
+from rlaif_lumen.demo import Look, changed, free, taste, warnings
 
 
 def looked(judged: float, gold: float, filler: float) -> Any:
@@ -32,6 +32,12 @@ def test_gaming_the_judge_is_called_by_its_name(before: Any, after: Any, expecte
     said = warnings(looked(*before), looked(*after))
     assert len(said) == len(expected)
     assert all(part in text for part, text in zip(expected, said, strict=True))
+
+
+def test_a_taste_of_the_judge_is_told_before_it_is_a_game() -> None:
+    start = looked(0, 0, 0.4)
+    assert taste(start, looked(2, 0.5, 0.5)) == taste(start, looked(2, 0.5, 0.1)) == ""
+    assert "0.9 fillers (0.4 before)" in taste(start, looked(2, 0.5, 0.9))
 
 
 def test_an_older_run_is_never_overwritten(tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ def test_other_braces_and_sets_are_read_as_told(pattern: str, text: str) -> None
     [
         ({"pattern": "("}, r"'\(' is not a pattern: missing \)"),
         ({"pattern": "a", "cap": 0}, "cap must be at least 1"),
-        ({"pattern": "a", "timeout": 0}, "timeout above 0"),
-        ({"pattern": "a", "timeout": float("nan")}, "timeout above 0"),
+        ({"pattern": "a", "timeout": 0}, "timeout a number of seconds above 0"),
+        ({"pattern": "a", "timeout": float("nan")}, "timeout a number of seconds above 0"),
+        ({"pattern": "a", "timeout": float("inf")}, "timeout a number of seconds above 0"),
         ({"pattern": "a", "cap": 2, "full": True}, "drop cap or full"),
     ],
 )

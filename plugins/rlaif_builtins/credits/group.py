@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_builtins.credits.answers import Truncated, over, siblings, spread, totals
+from rlaif_builtins.credits.answers import Truncated, lowest, over, siblings, spread, totals
 from rlaif_core import Credit, Critic, Experience, Feedback, Rollouts, Score
 
 NOISE = 1e-6
@@ -82,5 +82,6 @@ class Group(Credit):
 
 def _centred(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
     """[B] f64 -> [B]: each counted answer less the mean of its group's counted answers; 0 where not counted."""
-    part = counted.double()
-    return (values - over(values * part, group) / over(part, group).clamp(min=1)) * part
+    # Reckoned from the lowest, so that equal values differ by 0 and not by how their sum was rounded.
+    above = (values - lowest(values, counted, group)).where(counted, 0.0)
+    return (above - over(above, group) / over(counted.double(), group).clamp(min=1)).where(counted, 0.0)

@@ -101,7 +101,7 @@ def pairs_of(experience: Experience, kind: Pairs) -> list[tuple[int, int]]:
     Answers that do not count, or of which the policy chose no token, are in no pair. Raises `TrainingError` where no
     group has two answers to begin with.
     """
-    scores = experience.feedback.totals(experience.rollouts.group)[0].tolist()
+    scores = experience.feedback.totals(experience.rollouts.group, exact=True)[0].tolist()
     groups: dict[int, list[int]] = {}
     for row, label in enumerate(experience.rollouts.group.tolist()):
         groups.setdefault(label, []).append(row)

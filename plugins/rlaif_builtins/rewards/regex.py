@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,8 +31,8 @@ class Regex:
     timeout: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.cap < 1 or not self.timeout > 0:
-            raise ConfigError("regex: cap must be at least 1 and timeout above 0 seconds")
+        if self.cap < 1 or not 0 < self.timeout < math.inf:
+            raise ConfigError("regex: cap must be at least 1, and timeout a number of seconds above 0 that has an end")
         if self.full and self.cap > 1:
             raise ConfigError("regex: the whole answer matches once or not at all; drop cap or full")
         if fuzzy := next((found["braces"] for found in _FUZZY.finditer(self.pattern) if found["braces"]), ""):
