@@ -185,6 +185,17 @@ def test_state_is_what_training_changes(how: dict[str, Any], policy_of: Callable
     assert torch.equal(again.reference_logprobs(rollouts), policy.reference_logprobs(rollouts))
 
 
+def test_what_a_module_counts_in_its_buffers_comes_back(policy_of: Callable[..., Any]) -> None:
+    policies = [policy_of() for _ in range(2)]
+    for policy in policies:
+        policy.module.register_buffer("seen", torch.zeros(()))
+        policy.module.register_buffer("scratch", torch.zeros(()), persistent=False)
+    policies[0].module.seen.fill_(3)
+    policies[0].module.scratch.fill_(3)
+    policies[1].load_state_dict(policies[0].state_dict())
+    assert (policies[1].module.seen, policies[1].module.scratch) == (3, 0)
+
+
 def test_the_state_of_another_model_is_refused(policy_of: Callable[..., Any]) -> None:
     state = policy_of().state_dict()
     with pytest.raises(CheckpointError, match="the model that the policy starts from is not the one"):
