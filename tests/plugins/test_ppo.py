@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from checkpoints import checkpoint
 from exact import every_answer, experienced, gradients, rollouts_of, table_policy
 from rlaif_builtins.credits.gae import Gae
 from rlaif_builtins.optimisers.ppo import Ppo
 from rlaif_builtins.optimisers.update import Adam
 from rlaif_core import ConfigError, DataError, Experience, Prompt, Sampling, TrainingError
+from rlaif_core.policy import TransformersPolicy
 from rlaif_core.testing import FakePolicy, check_optimiser, make_feedback
 
 STILL = Adam(lr=0.1, clip=0)
@@ -166,6 +169,15 @@ def test_the_samplers_rounding_is_no_drift_of_fresh_rollouts() -> None:
     optimiser, rollouts = prepared(policy, epochs=1), sampled(policy)
     rounded = replace(rollouts, logp=rollouts.logp.bfloat16().float())
     assert optimiser.step(policy, credited(optimiser, rounded))["approx_kl"] == pytest.approx(0, abs=1e-12)
+
+
+def test_in_half_precision_a_policy_that_is_its_reference_pays_exactly_nothing(tmp_path: Path) -> None:
+    policy = TransformersPolicy(checkpoint(tmp_path / "model"), device="cpu", dtype="bfloat16")
+    penalty = prepared(policy).sources()["kl"]
+    for width in range(8, 41):  # at 10 a column more or less decides whether the prompt is read once
+        answers = [["x" * width, "y" * width]]
+        rollouts = policy.sampler(seed=0, step=1, group=2).recorded([Prompt(id="a", text="no")], answers)
+        assert not penalty.score(rollouts).tokens.any()
 
 
 def test_learning_leaves_dropout_as_off_as_it_was_while_sampling() -> None:
