@@ -131,6 +131,20 @@ def test_what_the_optimiser_contributes_adds_to_an_opinion_and_is_none() -> None
     assert said.sources(contributed=False) == ("judge",)
 
 
+def test_exact_totals_keep_what_float32_would_round_away() -> None:
+    said = rl.Feedback(
+        outcomes={"judge": outcomes_of([1e6] * 4, 4), "kl": outcomes_of([-0.3, -0.1, -0.5, NO], 4)},
+        weights={"kl": 0.01},
+        contributed=frozenset({"kl"}),
+    )
+    group = torch.tensor([0, 0, 0, 1])
+    exact = [1e6 - 0.003, 1e6 - 0.001, 1e6 - 0.005, 1e6]
+    for values in (said.totals(group, exact=True)[0], said.by_channel(group, exact=True)[0]["reward"]):
+        assert values.dtype == torch.float64
+        assert values.tolist() == pytest.approx(exact, abs=1e-9)
+    assert said.totals(group)[0].dtype == said.by_channel(group)[0]["reward"].dtype == torch.float32
+
+
 def test_an_answer_counts_only_if_every_channel_can_judge_it() -> None:
     outcomes = {"a": outcomes_of([1, 2, 3, NO], 4), "harm": outcomes_of([NO, 6, 7, 8], 4)}
     totals, counted = rl.Feedback(outcomes=outcomes, channels={"harm": "cost:harm"}).by_channel(PAIRS)

@@ -10,6 +10,7 @@ import rlaif_core as rl
 from rlaif_core.loop import Loop, Source, act, advance, credit, parts, score
 from rlaif_core.prompts import Prompts
 from rlaif_core.testing import FakePolicy, make_experience
+from rlaif_core.train import remembered
 
 ROWS = [rl.Prompt(id=str(n), text=text) for n, text in enumerate(("is it red", "yes or no", "one and two"))]
 
@@ -205,6 +206,36 @@ def test_a_streak_without_advantage_raises():
     with pytest.raises(rl.TrainingError, match="every advantage was 0 in 3 batches in a row"):
         advance(loop)
     assert make([0.0] * 6, max_idle=0).max_idle == 0
+
+
+def test_a_streak_ends_with_a_batch_that_teaches_something():
+    batches = iter([0, 0, 1, 0, 0, 1, 0, 0])
+    loop = make(lambda rollouts: [float(next(batches))] * 6, max_idle=3)
+    idle = [(advance(loop), loop.idle)[1] for _ in range(8)]
+    assert idle == [1, 2, 0, 1, 2, 0, 1, 2]
+
+
+def test_a_step_that_fails_leaves_neither_answers_nor_an_idle_batch_behind():
+    class Broken(Still):
+        def step(self, policy, experience):
+            raise ZeroDivisionError
+
+    loop = make([0.0] * 6, updates=2, optimiser=Broken())
+    put_back = remembered(SimpleNamespace(loop=loop))
+    with pytest.raises(ZeroDivisionError):
+        advance(loop)
+    assert (len(loop.buffer), loop.idle) == (2, 1)
+    put_back()
+    assert (loop.buffer, loop.idle) == ([], 0)
+
+
+def test_answers_are_drawn_for_the_step_that_they_are_used_in():
+    loop, asked = make(), []
+    sampler = loop.policy.sampler
+    loop.policy.sampler = lambda **its: asked.append(its) or sampler(**its)
+    advance(loop)
+    advance(loop)
+    assert asked == [{"seed": 0, "step": step, "group": 3} for step in (1, 2)]
 
 
 def test_metrics_must_be_finite():

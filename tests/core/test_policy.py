@@ -93,6 +93,21 @@ def test_the_reference_is_the_policy_as_it_was(policy_of: Callable[..., Any]) ->
     assert not policy.reference_logprobs(rollouts).requires_grad
 
 
+@pytest.mark.parametrize("how", [{}, {"lora": {"r": 4}}])
+def test_the_reference_is_read_as_the_policy_is_down_to_the_rounding(
+    how: dict[str, Any], policy_of: Callable[..., Any]
+) -> None:
+    policy = policy_of(how={"dtype": "bfloat16", **how})
+    policy.keep_reference()
+    for width in range(8, 41):  # at 10 a column more or less decides whether the prompt is read once
+        rollouts = policy.sampler(seed=0, step=1, group=2).recorded(
+            [Prompt(id="a", text="no")], [["x" * width, "y" * width]]
+        )
+        logp = policy.forward(rollouts, hidden=True).logp.detach()
+        assert torch.equal(policy.reference_logprobs(rollouts, hidden=True), logp)
+        assert torch.equal(policy.reference_logprobs(rollouts), policy.logprobs(rollouts).detach())
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi"])
 def test_fresh_adapters_start_at_the_reference(architecture: str, policy_of: Callable[..., Any]) -> None:
     policy = policy_of(architecture, how={"lora": {"r": 4, "alpha": 8}})
@@ -183,6 +198,17 @@ def test_state_is_what_training_changes(how: dict[str, Any], policy_of: Callable
         assert torch.equal(taken, given)
     assert torch.equal(again.logprobs(rollouts), policy.logprobs(rollouts))
     assert torch.equal(again.reference_logprobs(rollouts), policy.reference_logprobs(rollouts))
+
+
+def test_what_a_module_counts_in_its_buffers_comes_back(policy_of: Callable[..., Any]) -> None:
+    policies = [policy_of() for _ in range(2)]
+    for policy in policies:
+        policy.module.register_buffer("seen", torch.zeros(()))
+        policy.module.register_buffer("scratch", torch.zeros(()), persistent=False)
+    policies[0].module.seen.fill_(3)
+    policies[0].module.scratch.fill_(3)
+    policies[1].load_state_dict(policies[0].state_dict())
+    assert (policies[1].module.seen, policies[1].module.scratch) == (3, 0)
 
 
 def test_the_state_of_another_model_is_refused(policy_of: Callable[..., Any]) -> None:

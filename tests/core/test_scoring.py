@@ -11,6 +11,7 @@ from torch import Tensor
 from checkpoints import ARCHITECTURES
 from rlaif_core import Prompt, Rollouts, Sampling, scoring
 from rlaif_core.scoring import score
+from rlaif_core.testing.values import left_padded
 
 PROMPTS = [
     Prompt(id="short", text="a"),
@@ -207,6 +208,16 @@ def test_entropy_and_hidden_states(policy_of: Callable[..., Any]) -> None:
         torch.testing.assert_close(said.entropy[row][rollouts.mask[row]], entropy[chosen - 1], rtol=0, atol=1e-5)
     assert not said.hidden[~rollouts.mask].any()
     assert not said.entropy[~rollouts.mask].any()
+
+
+def test_the_last_state_of_a_row_is_found_wherever_its_padding_is(policy_of: Callable[..., Any]) -> None:
+    policy = policy_of("gpt2", ends=list(range(20, 28)))
+    rollouts = drawn(policy, max_tokens=30)
+    moved = left_padded(rollouts)
+    assert not moved.attend[:, int(moved.mask.any(0).nonzero()[0, 0])].all()
+    with torch.no_grad():
+        said, expected = (policy.forward(its, hidden=True).last for its in (moved, rollouts))
+    torch.testing.assert_close(said, expected, rtol=0, atol=1e-5)
 
 
 def test_hidden_states_have_the_width_that_the_policy_says(policy_of: Callable[..., Any]) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
+from rlaif_builtins.optimisers.grpo import Grpo
+from rlaif_builtins.optimisers.update import Adam
 from rlaif_core import checkpoint, files
 from rlaif_core.plugins import Origin
 from rlaif_core.record import read_metrics
@@ -254,6 +256,28 @@ def test_a_step_that_fails_takes_nothing_with_it(config, train, go_on):
     mended = go_on(Path(config().run.out), rewards={"judge": Counting()})
     straight = train(config("grpo", "group", out="straight"), rewards={"judge": Counting()})
     assert timeless(mended.folder) == timeless(straight.folder)
+
+
+class Interrupted(Grpo):
+    """Its third update moves the weights, and then comes Ctrl-C."""
+
+    def prepare(self, policy, steps):
+        super().prepare(policy, steps)
+        inner, left = self._update._torch.step, iter(range(2))
+
+        def step():
+            inner()
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+
+        self._update._torch.step = step
+
+
+def test_weights_that_have_moved_are_not_saved_as_those_of_the_step_before(config, train):
+    with pytest.raises(KeyboardInterrupt) as raised:
+        train(config("grpo", "group", "run.save_every=0"), optimiser=Interrupted(adam=Adam(lr=0.05)))
+    assert any("had begun to change the weights" in note for note in raised.value.__notes__)
+    assert checkpoint.steps(Path(config().run.out) / "checkpoints") == []
 
 
 def test_a_save_that_fails_does_not_hide_what_stopped_the_run(config, train, monkeypatch):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import checkpoints
 import rlaif_core as rl
 from rlaif_core import checkpoint, files
+from rlaif_core.policy import TransformersPolicy
 from rlaif_core.record import read_metrics, read_rollouts
 from rlaif_core.testing import FakePolicy
 from rlaif_core.testing.compare import leaves, same
@@ -76,6 +78,17 @@ def test_another_config_is_refused_and_named(config, train, go_on):
     assert len(go_on(folder, changes=["optimiser.lr=0.5", "run.steps=8"])) == 8
     assert rl.RunConfig.load(folder / "config.toml").optimiser.options["lr"] == 0.5
     assert len(go_on(folder)) == 8
+
+
+@pytest.mark.parametrize("controller", [[], ["optimiser.kl_target=0.1", "optimiser.kl_horizon=50"]])
+def test_a_changed_kl_weight_holds_and_is_steered_from_there(controller, config, train, go_on):
+    folder = train(config("ppo", "gae", "optimiser.kl=0.05", *controller)).folder
+    changed = go_on(folder, changes=["optimiser.kl=0.5", "run.steps=8"])
+    weights = [step["kl_weight"] for step in changed]
+    assert weights[6] == 0.5
+    assert (weights[7] == 0.5) == (not controller)
+    shutil.rmtree(folder / "checkpoints" / "step-8")
+    assert timeless(go_on(folder)) == timeless(changed)
 
 
 def test_what_an_error_told_to_raise_may_be_raised(config, train, go_on):
@@ -262,6 +275,50 @@ def test_objects_are_asked_for_again(config, train, go_on):
     ):
         rl.resume(folder, rewards={"brief": brief})
     assert len(go_on(folder, changes=["run.steps=7"], rewards={"brief": brief})) == 7
+
+
+class Passes:
+    """Draws answers, or hands on those drawn before it; counts how often."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def act(self, sampler, prompts, draft):
+        self.count += 1
+        return draft or sampler.sample(prompts, rl.Sampling(max_tokens=3))
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_two_actions_of_one_class_keep_a_state_each(config, train, go_on):
+    folder = train(config(), actions=[Passes(), Passes(100)]).folder
+    again = [Passes(), Passes()]
+    go_on(folder, changes=["run.steps=8"], actions=again)
+    assert [action.count for action in again] == [8, 108]
+
+
+def test_fresh_adapters_are_resumed_with_an_object_made_anew(config, tmp_path, pairs):
+    objects = {"prompts": pairs, "rewards": {"brief": brief}, "progress": False}
+
+    def policy(**model):
+        folder = tmp_path / f"model {model}"
+        return TransformersPolicy(
+            folder if folder.exists() else checkpoints.checkpoint(folder, **model), device="cpu", lora={"r": 4}
+        )
+
+    straight = rl.run(config("grpo", "group", "run.steps=3"), policy=policy(), **objects)
+    cut = shutil.copytree(straight.folder, tmp_path / "cut")
+    shutil.rmtree(cut / "checkpoints" / "step-3")
+    with pytest.raises(rl.CheckpointError, match="the model that the policy starts from is not the one"):
+        rl.resume(cut, policy=policy(spread=0.21), **objects)
+    assert timeless(rl.resume(cut, policy=policy(), **objects)) == timeless(straight)
+    one, other = (dict(leaves(checkpoint.load(its / "checkpoints")[1], "")) for its in (cut, straight.folder))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not same(one[name], other[name])] == []
 
 
 def test_a_part_is_kept(config, train, go_on):

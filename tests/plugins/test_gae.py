@@ -122,6 +122,13 @@ def test_costs_have_no_critic_and_get_their_returns_less_the_mean(drawn, told) -
     assert experience.returns["cost:harm"].tolist() == [[0, 2, 2], [0, 0, 6]]
 
 
+def test_the_mean_cost_is_of_the_answers_that_count(drawn, told) -> None:
+    rollouts = drawn(".#", ".#", ".#", group=[0, 1, 2])
+    feedback = told(good=[1, 1, 1], bad=[2, 6, Abstain("?")], channels={"bad": "cost:harm"})
+    experience = assigned(rollouts, feedback)
+    assert experience.advantages["cost:harm"].tolist() == [[0, -2], [0, 2], [0, 0]]
+
+
 def test_half_precision_values_are_widened(drawn, told) -> None:
     rollouts = drawn(".##")
     experience = Gae(whiten=False).assign(rollouts, told([1]), Known(torch.zeros(1, 3, dtype=torch.bfloat16)))

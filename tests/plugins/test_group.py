@@ -135,10 +135,11 @@ def test_every_channel_is_compared_by_itself(drawn, told) -> None:
     assert advantages(Group(), rollouts, feedback, "cost:harm") == [1, -1]
 
 
+@pytest.mark.parametrize("judged", [1.0, 1e6])
 @pytest.mark.parametrize("per_source", [False, True])
-def test_a_flat_judge_does_not_blow_a_small_penalty_up(per_source):
+def test_a_flat_judge_neither_blows_a_small_penalty_up_nor_swallows_it(per_source, judged):
     rollouts = make_rollouts([("yes", "no", "red")])
-    said = {"judge": [1.0, 1.0, 1.0], "kl": [-0.3, -0.1, -0.5]}
+    said = {"judge": [judged] * 3, "kl": [-0.3, -0.1, -0.5]}
     feedback = make_feedback(rollouts, said, weights={"kl": 0.01}, contributed={"kl"})
     advantages = Group(per_source=per_source).assign(rollouts, feedback, NoCritic()).advantages["reward"]
     firsts = [float(row[mask][0]) for row, mask in zip(advantages, rollouts.mask, strict=True)]
@@ -155,4 +156,15 @@ def test_what_is_contributed_does_not_change_the_scale_of_what_is_judged():
     assert torch.equal(
         Group().assign(rollouts, alone, NoCritic()).advantages["reward"],
         Group().assign(rollouts, beside, NoCritic()).advantages["reward"],
+    )
+
+
+def test_what_is_contributed_keeps_its_size_beside_large_rewards():
+    rollouts = make_rollouts([("yes", "no", "red")])
+    judged, kl = [1000000.1, 1000010.3, 1000020.2], [-0.3, -0.1, -0.5]
+    beside = make_feedback(rollouts, {"judge": judged, "kl": kl}, weights={"kl": 0.01}, contributed={"kl"})
+    alone = advantages(Group(), rollouts, make_feedback(rollouts, {"judge": judged}))
+    found = advantages(Group(), rollouts, beside)
+    assert [with_kl - own for with_kl, own in zip(found, alone, strict=True)] == pytest.approx(
+        [0, 0.002, -0.002], abs=1e-6
     )

@@ -109,6 +109,15 @@ def test_metrics_are_those_of_trl_and_by_hand() -> None:
     assert set(metrics) == {"loss", "grad_norm", "clip_fraction", "kl", "approx_kl", "entropy", "lr"}
 
 
+def test_the_kl_is_measured_on_every_answer_whether_it_counts_or_not() -> None:
+    policy, optimiser, experience = listed()
+    some = replace(experience, counted=torch.tensor([True, False, False, True]))
+    policies = (tokens(rows)[MASK] for rows in (LOGP, REFERENCE))
+    gap = torch.sub(*policies)
+    expected = ((-gap).exp() - 1 + gap).sum().item() / 4
+    assert optimiser.step(policy, some)["kl"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 @pytest.mark.parametrize("microbatch", [1, 2, 3])
 @pytest.mark.parametrize("fresh", [True, False])

@@ -42,6 +42,13 @@ def test_equal_rewards_give_exactly_zero(drawn, told, value: float) -> None:
     assert ends(assigned(drawn(*[".#"] * 7), told([value] * 7))) == [0.0] * 7
 
 
+def test_small_differences_beside_large_rewards_keep_their_size(drawn, told) -> None:
+    feedback = told(judge=[1e6] * 3, kl=[-0.3, -0.1, -0.5], weights={"kl": 0.01})
+    assert ends(assigned(drawn(*[".#"] * 3), feedback)) == pytest.approx([0, 0.003, -0.003], abs=1e-7)
+    alike = told(judge=[1e6] * 3, kl=[-0.3] * 3, weights={"kl": 0.01})
+    assert ends(assigned(drawn(*[".#"] * 3), alike)) == [0, 0, 0]
+
+
 def test_a_group_with_fewer_than_two_counted_answers_is_left_out(drawn, told) -> None:
     rollouts = drawn(*[".#"] * 5, group=[0, 1, 1, 2, 2])
     experience = assigned(rollouts, told([9, 5, Abstain("?"), 1, 2]))

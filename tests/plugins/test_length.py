@@ -77,3 +77,8 @@ def test_invisible_characters_and_blanks_do_not_make_an_answer_longer() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, int], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         Length(**options)
+
+
+def test_tokens_of_earlier_turns_do_not_count(drawn) -> None:
+    (outcome,) = Length(target=2).score(drawn("..####..##"))
+    assert outcome == Score(0.0, "2 tokens, as wanted")

@@ -223,6 +223,12 @@ def test_the_kl_controller_follows_the_error_within_a_fifth(kl: float, factor: f
     assert steered(0.3, kl, 6.0, 0.1) == pytest.approx(0.3 * factor)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 6.0, 1e9])
+def test_a_step_of_any_length_changes_the_kl_weight_by_a_fifth_at_most(share: float) -> None:
+    for kl in (-1e9, 0.0, 6.0, 1e9):
+        assert 0.3 * 0.8 <= steered(0.3, kl, 6.0, share) <= 0.3 * 1.2
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_batch_cut_anywhere_has_one_gradient(mode: str) -> None:
     logp = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from checkpoints import checkpoint
 from exact import every_answer, experienced, gradients, rollouts_of, table_policy
 from rlaif_builtins.credits.gae import Gae
 from rlaif_builtins.optimisers.ppo import Ppo
 from rlaif_builtins.optimisers.update import Adam
 from rlaif_core import ConfigError, DataError, Experience, Prompt, Sampling, TrainingError
+from rlaif_core.policy import TransformersPolicy
 from rlaif_core.testing import FakePolicy, check_optimiser, make_feedback
 
 STILL = Adam(lr=0.1, clip=0)
@@ -168,6 +171,15 @@ def test_the_samplers_rounding_is_no_drift_of_fresh_rollouts() -> None:
     assert optimiser.step(policy, credited(optimiser, rounded))["approx_kl"] == pytest.approx(0, abs=1e-12)
 
 
+def test_in_half_precision_a_policy_that_is_its_reference_pays_exactly_nothing(tmp_path: Path) -> None:
+    policy = TransformersPolicy(checkpoint(tmp_path / "model"), device="cpu", dtype="bfloat16")
+    penalty = prepared(policy).sources()["kl"]
+    for width in range(8, 41):  # at 10 a column more or less decides whether the prompt is read once
+        answers = [["x" * width, "y" * width]]
+        rollouts = policy.sampler(seed=0, step=1, group=2).recorded([Prompt(id="a", text="no")], answers)
+        assert not penalty.score(rollouts).tokens.any()
+
+
 def test_learning_leaves_dropout_as_off_as_it_was_while_sampling() -> None:
     policy = FakePolicy()
     policy.module.head = torch.nn.Sequential(torch.nn.Dropout(0.5), policy.module.head)
@@ -212,6 +224,34 @@ def test_minibatches_hold_whole_groups_and_every_answer_once_an_epoch() -> None:
     assert policy.version == 6
 
 
+def test_the_value_loss_is_clipped_around_the_values_before_the_step() -> None:
+    losses, moved = [], None
+    for epochs in (1, 2):
+        policy = FakePolicy()
+        optimiser = prepared(policy, epochs=epochs, value=1.0)
+        experience = credited(optimiser, sampled(policy))
+        mask, returns = experience.mask, experience.returns["reward"]
+        losses.append(optimiser.step(policy, experience)["value_loss"] * epochs)
+        moved = optimiser.critic().values(experience.rollouts) if moved is None else moved
+    assert moved.abs().max() > 0.2
+    near = moved.clamp(-0.2, 0.2)  # the head began at 0
+    worse = torch.maximum((moved - returns).square(), (near - returns).square()) / 2
+    assert losses[1] - losses[0] == pytest.approx(worse[mask].mean().item(), rel=1e-4)
+
+
+def test_each_row_of_a_minibatch_has_its_own_old_values() -> None:
+    policy = FakePolicy()
+    optimiser = prepared(policy, epochs=1, minibatches=3)
+    with torch.no_grad():
+        optimiser._head.weight.copy_(torch.randn(8))
+    experience = credited(optimiser, sampled(policy)).take([4, 0, 2, 1, 5, 3])
+    values = optimiser.critic().values(experience.rollouts)
+    seen = []
+    optimiser._learn = lambda policy, batch, old, values: seen.append(values) or {"kl": 0.0}
+    optimiser.step(policy, experience)
+    assert torch.equal(torch.cat(seen), values[[0, 4, 1, 3, 2, 5]])
+
+
 def test_more_minibatches_than_groups_are_refused() -> None:
     policy = FakePolicy()
     optimiser = prepared(policy, minibatches=4)
@@ -253,6 +293,23 @@ def test_the_kl_weight_is_steered_towards_its_target() -> None:
     resumed = prepared(FakePolicy(), kl=0.1, kl_target=0.5)
     resumed.load_state_dict(optimiser.state_dict())
     assert resumed.weights() == optimiser.weights()
+
+
+@pytest.mark.parametrize(
+    ("options", "weight"),
+    [
+        ({"kl": 0.1, "kl_target": 0.5}, 0.07),  # the controller goes on
+        ({"kl": 0.5, "kl_target": 0.5}, 0.5),  # it starts again from what was given anew
+        ({"kl": 0.1}, 0.1),
+        ({"kl": 0.5}, 0.5),
+    ],
+)
+def test_a_resumed_kl_weight_is_the_controllers_unless_it_was_given_anew(options: dict, weight: float) -> None:
+    optimiser = prepared(FakePolicy(), kl=0.1, kl_target=0.5)
+    optimiser.kl = 0.07
+    resumed = prepared(FakePolicy(), **options)
+    resumed.load_state_dict(optimiser.state_dict())
+    assert resumed.weights() == {"kl": weight}
 
 
 @pytest.mark.parametrize(

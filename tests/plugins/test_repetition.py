@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +64,9 @@ def test_any_text_stays_in_range(text: str, n: int) -> None:
 def test_n_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="n is 0"):
         Repetition(n=0)
+
+
+def test_tokens_of_earlier_turns_do_not_count(drawn) -> None:
+    rollouts = drawn("..####..##")
+    (outcome,) = Repetition(n=1, unit="tokens").score(replace(rollouts, tokens=torch.tensor([[5] * 8 + [6, 7]])))
+    assert outcome == Score(0.0, "none of 2 runs of 1 tokens repeats")

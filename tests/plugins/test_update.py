@@ -70,6 +70,22 @@ def test_a_microbatch_is_at_most_as_large_as_asked() -> None:
     assert seen == [(3, slice(0, 3)), (1, slice(3, 4))]
 
 
+def test_an_interrupt_behind_the_move_finds_it_counted() -> None:
+    policy = FakePolicy()
+    update, before = prepared(policy), weights(policy)
+    inner = update._torch.step
+
+    def interrupted() -> None:
+        inner()
+        raise KeyboardInterrupt
+
+    update._torch.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        update.apply(policy, EXPERIENCE, likelihood(policy))
+    assert moved(policy, before) == set(before)
+    assert policy.version == 1
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_raises_before_anything_moves(value: float) -> None:
     policy = FakePolicy()
@@ -165,6 +181,20 @@ def test_weights_that_rounding_keeps_in_place_are_noticed(warmup: int) -> None:
     ):
         go()
     assert not moved(policy, before)
+
+
+def test_an_update_of_the_value_head_alone_says_nothing_about_the_policys_rounding() -> None:
+    policy, head = FakePolicy(), torch.nn.Parameter(torch.ones(()))
+    for parameter in policy.module.parameters():
+        torch.nn.init.constant_(parameter, 1.0)
+    torch.nn.init.normal_(policy.module.embedding.weight, 1.0, 0.1)
+    update = Update(Adam(lr=1e-9))
+    update.prepare(policy, 10, [head])
+    update.apply(policy, EXPERIENCE, lambda part, rows: (head + 0 * policy.logprobs(part.rollouts).sum(), {}))
+    for _ in range(PROBES - 1):
+        update.apply(policy, EXPERIENCE, likelihood(policy))
+    with pytest.raises(TrainingError, match=r"last 10 updates left 100.0% of the weights"):
+        update.apply(policy, EXPERIENCE, likelihood(policy))
 
 
 def test_weights_that_move_are_not_looked_at_again() -> None:

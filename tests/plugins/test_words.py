@@ -49,6 +49,11 @@ def test_characters_are_what_a_reader_sees() -> None:
     assert characters("") == []
 
 
+def test_tokens_are_those_of_the_last_answer_of_a_conversation(drawn) -> None:
+    rollouts = drawn("..###..##", ".#..###  ", "  .##.#.#", ".........")
+    assert [list(tokens) for tokens in counted(rollouts, "tokens")] == [[8, 9], [14, 15, 16], [27], []]
+
+
 def test_tokens_are_those_that_the_policy_chose() -> None:
     rollouts = make_rollouts([("yes please", ""), ("no",)])
     assert [len(tokens) for tokens in counted(rollouts, "tokens")] == [3, 1, 2]  # with the end of sequence
