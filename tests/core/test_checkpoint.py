@@ -137,13 +137,21 @@ def test_two_tensors_of_one_path_stay_two(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "manifest", ["[]", "null", '{"format": 1, "sha256": []}', '{"format": 1, "sha256": {}}', '{"format": 1}', "{"]
+    "manifest", ["[]", "null", '{"format": 2, "sha256": []}', '{"format": 2, "sha256": {}}', '{"format": 2}', "{"]
 )
 def test_a_damaged_manifest_is_named(manifest, tmp_path):
     for step in (1, 2):
         checkpoint.save(tmp_path, step, {"x": step}, keep=2)
     (tmp_path / "step-2" / "manifest.json").write_text(manifest)
     with pytest.raises(rl.CheckpointError, match=r"step-2 is damaged.*resume with --step 1"):
+        checkpoint.load(tmp_path)
+
+
+def test_another_format_is_named(tmp_path):
+    checkpoint.save(tmp_path, 1, {"x": 1}, keep=1)
+    manifest = tmp_path / "step-1" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(rl.CheckpointError, match="step-1 has format 1, but this version reads format 2"):
         checkpoint.load(tmp_path)
 
 

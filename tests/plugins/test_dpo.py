@@ -221,6 +221,12 @@ def test_answers_that_the_credit_left_out_or_without_a_token_are_in_no_pair() ->
     assert pairs_of(scored(silent, [0.5, 0.1, 0.9, 1.0, 0.0, 5.0]), "best_worst") == [(2, 0), (3, 4)]
 
 
+def test_a_small_difference_beside_a_large_score_makes_a_pair() -> None:
+    rollouts = make_rollouts([("yes", "no")])
+    feedback = make_feedback(rollouts, {"judge": [1e9, 1e9], "style": [0.01, 0.02]})
+    assert pairs_of(make_experience(rollouts, feedback), "best_worst") == [(1, 0)]
+
+
 def test_rows_of_a_group_may_stand_anywhere_under_any_label() -> None:
     mixed = replace(GROUPS.take([0, 3, 1, 4, 2, 5]), group=torch.tensor([7, -1, 7, -1, 7, 40]))
     assert pairs_of(scored(mixed, [0.5, 0.1, 0.9, 1.0, 0.0, 5.0]), "best_worst") == [(2, 4), (3, 1)]

@@ -47,6 +47,15 @@ def test_equal_rewards_give_exactly_zero(drawn, told, value: float, options) -> 
     assert advantages(Group(**options), rollouts, told([value] * 7)) == [0.0] * 7
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": "none"}, {"per_source": True}])
+@pytest.mark.parametrize("judge", [0.0, 1.0, 1e6])
+def test_equal_penalties_change_nothing(judge: float, options) -> None:
+    rollouts = make_rollouts([("yes",) * 3])
+    said = {"judge": [judge] * 3, "kl": [-0.7] * 3}
+    feedback = make_feedback(rollouts, said, weights={"kl": 0.01}, contributed={"kl"})
+    assert not Group(**options).assign(rollouts, feedback, NoCritic()).advantages["reward"].any()
+
+
 def test_rounding_noise_is_no_difference(drawn, told) -> None:
     rollouts = drawn(".#", ".#", ".#")
     noisy = [0.1, 0.1 + 3e-9, 0.1 - 3e-9]
