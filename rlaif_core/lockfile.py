@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOCK = "plugins.lock.toml"
 END = 2**20
 """Of a large file it is its length and so many bytes at both ends that are looked at."""
+OF_A_MODEL = frozenset({".json", ".jinja", ".safetensors", ".model", ".txt", ".py"})
 MEANT = "; if the change is meant, resume with --mended (mended=True)"
 Entry = Mapping[str, Any]
 
@@ -64,7 +65,7 @@ def _content(place: Path) -> str | None:
         if place.is_file():
             return _quick(place)
         if place.is_dir() and any(place.glob("*config.json")):
-            files = sorted(file for file in place.iterdir() if file.is_file() and file.suffix != ".md")
+            files = sorted(file for file in place.iterdir() if file.is_file() and file.suffix in OF_A_MODEL)
             return hashlib.sha256("".join(f"{file.name} {_quick(file)}" for file in files).encode()).hexdigest()
     except (OSError, ValueError):  # it is no path at all, or none that we may read
         pass
@@ -96,14 +97,14 @@ def _locked(folder: Path) -> list[Entry]:
     return offers  # type: ignore[no-any-return]
 
 
-def verify_present(folder: Path, plugins: Plugins, objects: Mapping[str, str]) -> None:
+def verify_present(folder: Path, plugins: Plugins, objects: Mapping[str, str], mended: bool) -> None:
     """Ask for the plugins and objects that a run was started with, before its config names what nobody offers."""
     for entry in _locked(folder):
         part, origin = entry["part"], entry["origin"]
         if "object" in entry:
             if part not in objects:
                 raise CheckpointError(f"{part} was an object, a {origin}; {_again(part)}")
-        elif "file" in entry:
+        elif "file" in entry and not mended:  # else it may lie elsewhere now
             if entry["file"] not in {its.distribution for its in plugins.origins.values()}:
                 raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {entry['file']}")
         elif entry["plugin"] not in plugins.origins:

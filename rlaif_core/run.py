@@ -193,7 +193,7 @@ def _resumed(
         raise ConfigError(
             f"run.steps is {config.run.steps}, but the run is at step {at} already; go back with --step, or raise it"
         )
-    lockfile.verify_present(folder, plugins, described(accepted(objects)))
+    lockfile.verify_present(folder, plugins, described(accepted(objects)), mended)
     here = config.model_copy(update={"run": config.run.model_copy(update={"out": str(folder)})})
     this = assemble(here, plugins, objects)
     lockfile.verify(this, mended)

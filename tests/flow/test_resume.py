@@ -199,6 +199,21 @@ def test_a_file_that_a_part_reads_is_the_one_it_was(config, tmp_path, train, go_
     assert len(go_on(folder)) == 6  # it is the mended one that took part from there on
 
 
+def test_a_model_folder_is_the_one_it_was(config, tmp_path, train, go_on):
+    file, model = tmp_path / "mine.py", tmp_path / "model"
+    file.write_text("def score(prompt, completion, folder): return len(completion)\n")
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    reward = f'rewards.0={{use="function", path="{file}:score", options={{folder="{model}"}}}}'
+    folder = train(config("grpo", "group", reward)).folder
+    (model / "README.md").write_text("What is said of it does not matter.")
+    assert len(go_on(folder, step=3)) == 6
+    (model / "chat_template.jinja").write_text("{{ messages }} ")
+    with pytest.raises(rl.CheckpointError, match=r"what its option 'options\.folder' names has changed"):
+        go_on(folder)
+
+
 def test_another_file_may_be_named_by_a_change(config, tmp_path, train, go_on):
     one, other = tmp_path / "one.py", tmp_path / "other.py"
     one.write_text(FUNCTION.format(sign="-"))
@@ -221,6 +236,11 @@ def test_a_part_that_was_mended_may_be_another_version(config, tmp_path, train, 
     with pytest.raises(rl.CheckpointError, match="if the change is meant, resume with --mended"):
         go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]))
     assert len(go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]), mended=True)) == 6
+    (tmp_path / "elsewhere").mkdir()
+    file = file.rename(tmp_path / "elsewhere" / "brief.py")
+    assert len(go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]), mended=True)) == 6
+    with pytest.raises(rl.CheckpointError, match="'brief' was .*not there now: install it again"):
+        go_on(Path(its.run.out), mended=True)
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
