@@ -257,8 +257,8 @@ def open_folder(this: Run) -> None:
         raise ConfigError(
             f"the run folder {folder} cannot be made ({error.strerror}); choose another with --out"
         ) from error
-    write_config(folder, this.config)
     lockfile.write(this)
+    write_config(folder, this.config)
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

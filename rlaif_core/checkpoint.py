@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -144,6 +145,11 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         name = path
         while name in tensors:  # {"a.b": x, "a": {"b": y}} has two of one path
             name += "'"
+        if not _storable(value):
+            raise CheckpointError(
+                f"{path} is a tensor, {value.layout}, {value.dtype}, on {value.device.type}, which a checkpoint cannot "
+                "hold; keep a dense one of an ordinary type"
+            )
         tensors[name] = value
         return {"$tensor": name}
     if isinstance(value, Mapping):
@@ -157,6 +163,23 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         f"{path} is a {type(value).__name__}, which a checkpoint cannot hold; "
         "state is made of tensors, numbers, texts, dicts, lists and tuples"
     )
+
+
+def _storable(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    return _has_name(tensor.dtype)
+
+
+@cache
+def _has_name(dtype: torch.dtype) -> bool:
+    from safetensors.torch import save as to_bytes
+
+    try:
+        to_bytes({"": torch.empty(0, dtype=dtype)})
+    except (KeyError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _key(key: Any, path: str) -> Any:

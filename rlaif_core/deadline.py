@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Event, Thread, current_thread, main_thread
-from typing import Any, NoReturn, TypeVar
+from threading import TIMEOUT_MAX, Event, Thread, current_thread, main_thread
+from types import FrameType
+from typing import Any, TypeVar
 
-from rlaif_core.errors import FeedbackError
+from rlaif_core.errors import ConfigError, FeedbackError
 
 T = TypeVar("T")
+
+
+AGAIN = 0.2
+"""Seconds after which the alarm rings again: the call may have swallowed it, or wait for others on its way out."""
 
 
 class _Late(BaseException):
@@ -23,8 +31,9 @@ def each_within(seconds: float, calls: Sequence[Callable[[], T]]) -> Iterator[T]
 
     A call that takes longer raises `FeedbackError`, and the later ones are not made. What a call raises is raised here.
     In the main thread an alarm interrupts the call, also where it holds the interpreter's lock as a regular expression
-    does. Elsewhere, and where an alarm of somebody else's is running, a daemon thread makes the calls: Python cannot
-    stop it, but does not wait for it either. A result that comes too late in spite of all is refused.
+    does; only what stays in other C code, or sets an alarm of its own, goes on until it returns, and is refused then.
+    Outside the main thread, inside an event loop, and where an alarm of somebody else's is running, a daemon thread
+    makes the calls: Python cannot stop it, but does not wait for it either.
     """
     if not seconds:
         yield from (call() for call in calls)
@@ -35,30 +44,47 @@ def each_within(seconds: float, calls: Sequence[Callable[[], T]]) -> Iterator[T]
 
 
 def _alarms() -> bool:
-    free = hasattr(signal, "setitimer") and current_thread() is main_thread()
-    return free and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    """Whether an alarm can be set here without taking somebody else's."""
+    if not hasattr(signal, "setitimer") or current_thread() is not main_thread():
+        return False
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return False  # as in a notebook; the call may want a loop of its own
+    return signal.getitimer(signal.ITIMER_REAL)[0] == 0 and signal.getsignal(signal.SIGALRM) is not None
 
 
 def _interrupted(seconds: float, call: Callable[[], T]) -> T:
-    before = signal.signal(signal.SIGALRM, _late)
+    here, missed = inspect.currentframe(), _missed(seconds)
+
+    def ring(_: int, frame: FrameType | None) -> None:
+        if frame is not here:  # else the call is over, or has not begun
+            raise _Late
+
+    before = signal.signal(signal.SIGALRM, ring)
     try:
         began = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # of 0 it would never ring
-        try:
-            result = call()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), AGAIN)  # of 0 it would never ring
+        result = _made(call)
     except _Late:
-        raise _missed(seconds) from None
+        raise missed from None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    if time.monotonic() - began > seconds:  # it swallowed the alarm, or set one of its own
-        raise _missed(seconds)
+    if time.monotonic() - began > seconds:
+        raise missed
     return result
 
 
-def _late(*_: object) -> NoReturn:
-    raise _Late
+def _made(call: Callable[[], T]) -> T:
+    """The call in a frame of its own, so that an alarm in C code is known to ring in the call."""
+    return call()
+
+
+def insist_possible(timeout: float) -> float:
+    """`timeout`, if it is one."""
+    if not 0 <= timeout <= TIMEOUT_MAX:
+        raise ConfigError(f"timeout is {timeout}, but must be 0 (no limit) or more seconds, at most {TIMEOUT_MAX:g}")
+    return timeout
 
 
 def _missed(seconds: float) -> FeedbackError:

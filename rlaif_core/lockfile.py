@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LOCK = "plugins.lock.toml"
 END = 2**20
 """Of a large file it is its length and so many bytes at both ends that are looked at."""
+READ = frozenset({"path", "file", "model", "adapter", "rubric"})
+"""What options are called that name a file, or the folder of a model, that a part reads."""
 OF_A_MODEL = frozenset({".json", ".jinja", ".safetensors", ".model", ".txt", ".py"})
 MEANT = "; if the change is meant, resume with --mended (mended=True)"
 Entry = Mapping[str, Any]
@@ -42,32 +44,28 @@ def _entries(this: Run) -> list[dict[str, Any]]:
     return entries + [{"part": part, "origin": place, "object": "yes"} for part, place in sorted(this.objects.items())]
 
 
-def _named_files(options: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """(option, digest of the file or model folder that it names), whatever the option is about.
+def _named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(option, digest of the file or model folder that it names) for those options that say what a part reads.
 
     The option's value is part of its name here, but only as a digest, for it may come out of the environment.
     """
-    if isinstance(options, Mapping):
-        for key, value in options.items():
-            yield from _named_files(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(options, list | tuple):
-        for number, value in enumerate(options):
-            yield from _named_files(value, f"{name}.{number}")
-    elif isinstance(options, str):
-        for place in (options, options.rpartition(":")[0]):  # "file.py:function", too
-            if place and (digest := _content(Path(place).expanduser())):
-                yield f"{name} {hashlib.sha256(options.encode()).hexdigest()[:12]}", digest
+    for option in sorted(READ & options.keys()):
+        if isinstance(value := options[option], str):
+            for place in (value, value.rpartition(":")[0]):  # "file.py:function", too
+                if place and (digest := _content(place)):
+                    yield f"{option} {hashlib.sha256(value.encode()).hexdigest()[:12]}", digest
 
 
-def _content(place: Path) -> str | None:
+def _content(named: str) -> str | None:
     """A digest of a file, or of a folder that holds a model; None for anything else."""
     try:
+        place = Path(named).expanduser()
         if place.is_file():
             return _quick(place)
-        if place.is_dir() and any(place.glob("*config.json")):
+        if any((place / config).is_file() for config in ("config.json", "adapter_config.json")):
             files = sorted(file for file in place.iterdir() if file.is_file() and file.suffix in OF_A_MODEL)
             return hashlib.sha256("".join(f"{file.name} {_quick(file)}" for file in files).encode()).hexdigest()
-    except (OSError, ValueError):  # it is no path at all, or none that we may read
+    except (OSError, ValueError, RuntimeError):  # it is no path at all, or none that we may read
         pass
     return None
 
@@ -108,8 +106,10 @@ def verify_present(folder: Path, plugins: Plugins, objects: Mapping[str, str], m
             if entry["file"] not in {its.distribution for its in plugins.origins.values()}:
                 raise CheckpointError(f"the run was started with a plugin file; say so again: --plugin {entry['file']}")
         elif entry["plugin"] not in plugins.origins:
-            why = plugins.blocked.get(entry["plugin"], "install it again")
-            raise CheckpointError(f"{part} was {origin}, which is not there now: {why}")
+            again = f"say --plugin FILE again, for it was {entry['file']}" if "file" in entry else "install it again"
+            raise CheckpointError(
+                f"{part} was {origin}, which is not there now: {plugins.blocked.get(entry['plugin'], again)}"
+            )
 
 
 def verify(this: Run, mended: bool) -> None:
@@ -126,7 +126,7 @@ def verify(this: Run, mended: bool) -> None:
         if changed := [] if mended else [its for its in before if its in after and before[its] != after[its]]:
             raise CheckpointError(
                 f"{part}: what its option {changed[0].partition(' ')[0]!r} names has changed since the run started; "
-                f"restore it, or start a new run{MEANT}"
+                f"restore it, or start a new run{MEANT if part != 'policy' else ''}"
             )
     if added := sorted(set(now) - set(then)):
         origin = now[added[0]]["origin"]

@@ -19,7 +19,7 @@ from rlaif_core.watch import watched
 
 if TYPE_CHECKING:
     from rlaif_core.prompts import Prompts
-    from rlaif_core.protocols import Action, Credit, Judge, Optimiser, Policy, RewardSource
+    from rlaif_core.protocols import Action, Credit, Judge, Optimiser, Policy, RewardSource, Stateful
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
     experience = loop.buffer[0]
     learns = bool(experience.mask.any())  # where every source abstained there is nothing to learn, and nothing wrong
     reported = update(loop, experience) if learns else Metrics()
-    metrics = measure(experience, reported, time.perf_counter() - began)
-    if not learns:
-        with blame(_at(loop, "optimiser")):
+    with blame(_at(loop, "optimiser")):  # by what it reports; all else has been held to its kind
+        metrics = measure(experience, reported, time.perf_counter() - began)
+        if not learns:
             loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
     loop.step += 1
@@ -171,8 +171,8 @@ def _refuse_outage(feedback: Feedback, most: float) -> None:
 
 def _left_out(rollouts: Rollouts, feedback: Feedback) -> str:
     """Why nothing counted, and what to do: the sources had no score, or the credit leaves the answers out."""
-    if said := _reasons(feedback, Abstain, Failed):
-        return f"{said}. Mend the source"
+    if not bool(feedback.by_channel(rollouts.group)[1].any()):
+        return f"{_reasons(feedback, Abstain, Failed)}. Mend the source"
     cut = sum(finish == "length" for finish in rollouts.finish)
     return (
         f"They were scored, but the credit leaves them out; {cut} of {len(rollouts)} were cut off by the length limit. "
@@ -192,8 +192,15 @@ def _reasons(feedback: Feedback, *kinds: type[Abstain] | type[Failed]) -> str:
 
 
 def parts(loop: Loop) -> dict[str, Any]:
-    """Every part that may have something to remember, by the name under which a checkpoint keeps it."""
+    """Every part, by the name under which a checkpoint keeps it."""
     named: dict[str, Any] = {"policy": loop.policy, "prompts": loop.prompts, "optimiser": loop.optimiser}
     named["credit"] = loop.credit
     named |= dict(loop.actions) | dict(loop.judges)
     return named | {f"reward source {name!r}": its.source for name, its in loop.sources.items() if not its.contributed}
+
+
+def stateful(loop: Loop) -> dict[str, Stateful]:
+    """Those of the parts that have something to remember."""
+    from rlaif_core.protocols import Stateful
+
+    return {name: part for name, part in parts(loop).items() if isinstance(part, Stateful)}

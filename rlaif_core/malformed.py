@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Sequence
 from glob import escape, glob
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_core.errors import DataError
+from rlaif_core.files import ADVICE
 from rlaif_core.types import HALF_CHARACTER
 
 KINDS = {".csv": "csv", ".parquet": "parquet", ".txt": "text", ".arrow": "arrow"}
@@ -50,7 +52,10 @@ def pattern(file: str) -> str:
         return file
     if (path := Path(file)).is_file():
         return escape(str(path.parent.resolve() / path.name))
-    return str(Path(escape(str(Path.cwd())), file))
+    here = Path.cwd()
+    while path.parts[:1] == ("..",):  # behind an escaped name it would not be understood
+        here, path = here.parent, Path(*path.parts[1:])
+    return str(Path(escape(str(here)), path))
 
 
 def reason(error: BaseException) -> str:
@@ -67,7 +72,7 @@ def cache_refused(error: BaseException | None, files: Sequence[str], caches: Seq
     data = {path.absolute() for file in files for path in matching(file)}
     places = [Path(cache).absolute() for cache in caches]
     while error is not None:
-        if isinstance(error, OSError) and isinstance(error.filename, str):
+        if isinstance(error, OSError) and isinstance(error.filename, str) and _refuses_to_write(error):
             place = Path(error.filename).absolute()
             if place not in data and any(place.is_relative_to(it) or it.is_relative_to(place) for it in places):
                 return (
@@ -76,6 +81,12 @@ def cache_refused(error: BaseException | None, files: Sequence[str], caches: Seq
                 )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _refuses_to_write(error: OSError) -> bool:
+    """Whether it is about writing; where a folder cannot be made it may also be missing, or no folder, half-way."""
+    unmade = error.errno in (errno.ENOENT, errno.ENOTDIR) and not Path(error.filename).parent.is_dir()
+    return unmade or error.errno in ADVICE
 
 
 def _broken_json(file: Path) -> str | None:

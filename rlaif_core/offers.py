@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
 
-from rlaif_core.deadline import each_within
+from rlaif_core.deadline import each_within, insist_possible
 from rlaif_core.errors import PluginError, blame
 from rlaif_core.feedback import Outcome
 
@@ -79,7 +79,7 @@ class FunctionReward:
         options: Mapping[str, Any] = MappingProxyType({}),
         timeout: float = TIMEOUT,
     ) -> None:
-        self.function, self.options, self.timeout = function, options, timeout
+        self.function, self.options, self.timeout = function, options, insist_possible(timeout)
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome | float | None]:
         pairs = zip(rollouts.prompts, rollouts.completions, strict=True)

@@ -265,13 +265,14 @@ def _fingerprint(module: torch.nn.Module, tokenizer: Any, fresh: bool) -> str:
     Where what is trained is `fresh`, its values do not count: they are drawn anew with every object, a checkpoint holds
     them all, and the reference is the rest alone.
     """
-    words = sorted(tokenizer.get_vocab().items(), key=lambda word: word[1])
+    words = sorted(tokenizer.get_vocab().items(), key=lambda word: word[::-1])
     digest = hashlib.sha256(repr((words, tokenizer.chat_template)).encode())
     for name, parameter in module.named_parameters():
         flat = parameter.detach().flatten()
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         if not (fresh and parameter.requires_grad):
             bits = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32}.get(flat.itemsize, torch.int64))
-            digest.update(f"{int(bits.sum())}".encode())  # of whole numbers, so their order does not matter
+            few = torch.split(bits, 2**22)  # at a time, for each is widened
+            digest.update(f"{sum([int(part.sum()) for part in few])}".encode())  # whole numbers, so in any order
             digest.update(torch.cat([flat[:64], flat[-64:]]).double().cpu().numpy().tobytes())
     return digest.hexdigest()

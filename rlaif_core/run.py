@@ -64,12 +64,6 @@ class Run:
             checkpoint.save(self.folder / "checkpoints", self.step, self.state_dict(), keep=self.config.run.keep)
             self.saved = self.step
 
-    def _stateful(self) -> list[tuple[str, Stateful]]:
-        from rlaif_core import loop
-        from rlaif_core.protocols import Stateful
-
-        return [(name, part) for name, part in loop.parts(self.loop).items() if isinstance(part, Stateful)]
-
     def _state_of(self, name: str, part: Stateful) -> State:
         """What a part remembers, once it is certain that a checkpoint can hold it."""
         from rlaif_core import checkpoint
@@ -81,20 +75,20 @@ class Run:
 
     def state_dict(self) -> State:
         """Everything that the next step depends on."""
-        from rlaif_core import checkpoint, wire
+        from rlaif_core import checkpoint, loop, wire
 
         return {
             "step": self.step,
             "idle": self.loop.idle,
             "config": config_key(self.config),
-            "parts": {name: self._state_of(name, part) for name, part in self._stateful()},
+            "parts": {name: self._state_of(name, part) for name, part in loop.stateful(self.loop).items()},
             "buffer": [wire.to_state(experience) for experience in self.loop.buffer],
             "random": checkpoint.random_state(),
         }
 
     def load_state_dict(self, state: State, changes: Iterable[str] = ()) -> None:
         """Take up where a checkpoint left off; it must be of this very config, but for the keys in `changes`."""
-        from rlaif_core import checkpoint, wire
+        from rlaif_core import checkpoint, loop, wire
 
         ours, theirs, meant = config_key(self.config), state["config"], tuple(changes)
         differing = [key for key in sorted({*ours, *theirs}) if not _same(ours.get(key), theirs.get(key))]
@@ -103,7 +97,7 @@ class Run:
                 f"the checkpoint is of another config, different in {', '.join(differing)}; restore "
                 f"{self.folder / 'config.toml'}, name the change with --set, or start a new run with --out"
             )
-        parts = dict(self._stateful())
+        parts = loop.stateful(self.loop)
         if missing := sorted(set(parts) ^ set(state["parts"])):
             raise CheckpointError(f"the checkpoint and the run disagree about who keeps state: {', '.join(missing)}")
         for name, part in parts.items():

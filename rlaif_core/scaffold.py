@@ -12,7 +12,8 @@ from rlaif_core.errors import ConfigError, PluginError, RlaifError
 from rlaif_core.plugins import Plugins
 from rlaif_core.show import kind_named, singular
 
-RESERVED = {*dir(builtins), *"rl core kernels builtins lumen any iterator mapping path sequence".split()}
+SITES = {"copyright", "credits", "exit", "license", "quit"}  # which only interactive use has
+RESERVED = {*dir(builtins)} - SITES | {*"rl core kernels builtins lumen any iterator mapping path sequence".split()}
 """Names that would hide what is built in or imported."""
 TEMPLATES = Path(__file__).parent / "templates" / "plugin"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

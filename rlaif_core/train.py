@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlaif_core.errors import all_of, blame
 from rlaif_core.memory import reused
@@ -27,8 +27,8 @@ def train(this: Run, progress: bool) -> None:
     error: BaseException | None = None
     try:
         with reused(), _stop_on_signal(this):
-            this.state_dict()  # whoever remembers what no checkpoint can hold is to say so before anything is learnt
             this.plugins.tell("rlaif_run_started", run=this)
+            this.state_dict()  # whoever remembers what no checkpoint can hold is to say so before anything is learnt
             while this.step < table.steps:
                 _step(this, record)
                 if (
@@ -100,19 +100,23 @@ def _saved(this: Run, error: BaseException) -> None:
 def remembered(this: Run) -> Callable[[], None]:
     """What a step may change before it reaches the weights, and a function that puts all of it back.
 
-    The policy and the optimiser are left out: they change together, in the last of the verbs.
+    The policy is left out, and of the optimiser's state nothing is copied: its tensors change when the weights do.
     """
     from rlaif_core import checkpoint, loop
-    from rlaif_core.protocols import Stateful
 
-    parts = {name: part for name, part in loop.parts(this.loop).items() if name not in ("policy", "optimiser")}
-    stateful = [(part, copy.deepcopy(part.state_dict())) for part in parts.values() if isinstance(part, Stateful)]
-    buffer, idle, random = this.loop.buffer, this.loop.idle, checkpoint.random_state()
+    states: dict[str, Any] = {}
+    parts = loop.stateful(this.loop)
+    for name, part in parts.items():
+        if name != "policy":
+            with blame(this.loop.whose.get(name, name)):
+                states[name] = part.state_dict() if name == "optimiser" else copy.deepcopy(part.state_dict())
+    at, buffer, idle, random = this.loop.step, this.loop.buffer, this.loop.idle, checkpoint.random_state()
 
     def put_back() -> None:
-        for part, state in stateful:
-            part.load_state_dict(state)
-        this.loop.buffer, this.loop.idle = buffer, idle
+        for name, state in states.items():
+            with blame(this.loop.whose.get(name, name)):
+                parts[name].load_state_dict(state)
+        this.loop.step, this.loop.buffer, this.loop.idle = at, buffer, idle
         checkpoint.restore_random(random)
 
     return put_back

@@ -11,7 +11,7 @@ import torch
 from rlaif_core.errors import PluginError
 from rlaif_core.protocols import Action, Sampling
 from rlaif_core.testing.compare import difference, snapshot, untouched
-from rlaif_core.testing.contract import check_state, named
+from rlaif_core.testing.contract import check_state, named, remembered
 from rlaif_core.testing.fake import EOS, FakePolicy
 from rlaif_core.types import Prompt, Rollouts
 
@@ -24,6 +24,7 @@ def check_action(action: Action, *, prompts: Sequence[Prompt] = (), draft: bool 
     `partial=True` allows leaving prompts out, and fewer answers to a prompt than the sampler's `group`.
     """
     part = named(action, "act")
+    start = remembered(action)
     asked = list(prompts) or [Prompt(id="one", text="is it red"), Prompt(id="two", text="yes or no")]
     policy = FakePolicy()
     given = policy.sampler(seed=3, step=1, group=GROUP).sample(asked, Sampling(max_tokens=4)) if draft else None
@@ -33,7 +34,7 @@ def check_action(action: Action, *, prompts: Sequence[Prompt] = (), draft: bool 
     again = _acted(action, part, policy, asked, given)
     if path := difference(snapshot(rollouts, "rollouts"), snapshot(again, "rollouts")):
         raise PluginError(f"{part} returned other answers for the same seed, step and prompts: {path} changed")
-    check_state(action)
+    check_state(action, start)
 
 
 def _check_groups(rollouts: Rollouts, part: str, asked: Sequence[Prompt], least: int) -> None:

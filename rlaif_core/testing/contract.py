@@ -46,17 +46,26 @@ def through_a_checkpoint(state: State) -> State:
         return checkpoint.load(Path(folder))[1]
 
 
-def check_state(part: object) -> None:
-    """What a part remembers, if anything, fits into a checkpoint and comes back out of it."""
+def remembered(part: object) -> State | None:
+    """What a part remembers, if anything, as a checkpoint gives it back; what none can hold is refused."""
+    if not isinstance(part, Stateful):
+        return None
+    with blame(f"{type(part).__name__}.state_dict"):
+        return through_a_checkpoint(part.state_dict())
+
+
+def check_state(part: object, start: State | None) -> None:
+    """A part that was tried must go back to what it `remembered` at the `start`, and forth again."""
     if not isinstance(part, Stateful):
         return
-    called = type(part).__name__
-    with blame(f"{called}.state_dict and load_state_dict"):
-        saved = through_a_checkpoint(part.state_dict())
-        part.load_state_dict(saved)
-        again = part.state_dict()
-    if path := difference(snapshot(saved, "state"), snapshot(again, "state")):
-        raise PluginError(f"{called}.load_state_dict does not bring back what state_dict described: {path} differs")
+    called, now = type(part).__name__, remembered(part)
+    for saved in (start, now):
+        assert saved is not None
+        before = snapshot(saved, "state")
+        with blame(f"{called}.load_state_dict"):
+            part.load_state_dict(saved)
+        if path := difference(before, snapshot(remembered(part), "state")):
+            raise PluginError(f"{called}.load_state_dict does not bring back what state_dict described: {path} differs")
 
 
 def all_failed(outcomes: Sequence[Outcome]) -> str:

@@ -8,7 +8,7 @@ from rlaif_core.errors import PluginError, blame
 from rlaif_core.feedback import Feedback
 from rlaif_core.protocols import Credit, Critic
 from rlaif_core.testing.compare import difference, snapshot, untouched
-from rlaif_core.testing.contract import check_state, named
+from rlaif_core.testing.contract import check_state, named, remembered
 from rlaif_core.testing.fake import FakeCritic
 from rlaif_core.testing.values import awkward_feedback, awkward_rollouts, make_rollouts, wider
 from rlaif_core.types import Experience, Rollouts
@@ -20,6 +20,7 @@ def check_credit(credit: Credit, *, critic: Critic | None = None, tolerance: flo
     Shapes, finiteness and zeros off-mask are checked by `Experience` itself. `critic` replaces the `FakeCritic`.
     """
     part = named(credit, "assign")
+    start = remembered(credit)
     critic = critic or FakeCritic()
     if lacking := frozenset(getattr(credit, "needs", ())) - critic.gives:
         raise PluginError(
@@ -33,7 +34,7 @@ def check_credit(credit: Credit, *, critic: Critic | None = None, tolerance: flo
             if path := difference(snapshot(first, "experience"), snapshot(again, "experience")):
                 raise PluginError(f"{part} answers differently when asked twice about {given}: {path} changed")
     _check_company(credit, part, critic, tolerance)
-    check_state(credit)
+    check_state(credit, start)
 
 
 def _check_company(credit: Credit, part: str, critic: Critic, tolerance: float) -> None:

@@ -8,13 +8,14 @@ from rlaif_core.errors import FeedbackError, PluginError, blame
 from rlaif_core.feedback import Outcome, Question, Verdict, outcomes_of
 from rlaif_core.protocols import Judge
 from rlaif_core.testing.compare import untouched
-from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named
+from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named, remembered
 from rlaif_core.types import Prompt
 
 
 def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True, tolerance: float = 1e-5) -> None:
     """Check a judge: a verdict a question, an outcome an answer, in order; options as for `check_reward`."""
     part = named(judge, "ask")
+    start = remembered(judge)
     prompt = Prompt(id="one", text="is it red or blue ?", meta={"answer": "red"})
     chat = Prompt(id="two", messages=({"role": "system", "content": "say yes"}, {"role": "user", "content": "is it ?"}))
     questions = [
@@ -32,7 +33,7 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
         apart = [outcome for question in questions for outcome in _asked(judge, part, [question])]
         complaint = f"{part} judges a question differently when it is asked alone"
         alike(complaint, first["a list of questions"], apart, tolerance)
-    check_state(judge)
+    check_state(judge, start)
 
 
 def _asked(judge: Judge, part: str, questions: Sequence[Question]) -> tuple[Outcome, ...]:

@@ -19,7 +19,7 @@ from rlaif_core.testing.values import PROMPTS, make_experience, make_feedback
 from rlaif_core.types import Experience, Rollouts
 
 STEPS = 3
-METHODS = ("prepare", "sources", "weights", "critic", "state_dict", "load_state_dict")
+METHODS = ("prepare", "sources", "weights", "critic", "skip", "state_dict", "load_state_dict")
 BETTER, WORSE = "yes please", "no thanks"
 
 
@@ -101,6 +101,8 @@ def _check_resume(build: Callable[[], Optimiser], make: Callable[[], Policy]) ->
     optimiser.prepare(policy, 2 * STEPS)
     for step in range(STEPS):
         _stepped(optimiser, part, policy, step)
+    with blame(f"{type(optimiser).__name__}.skip"):
+        optimiser.skip()
     with blame(part):
         saved = through_a_checkpoint({"policy": policy.state_dict(), "optimiser": optimiser.state_dict()})
     resumed_policy, resumed = make(), build()

@@ -14,7 +14,7 @@ from rlaif_core.feedback import Outcome, Score, Scored, outcomes_of
 from rlaif_core.offers import RewardFunction
 from rlaif_core.protocols import RewardSource
 from rlaif_core.testing.compare import untouched
-from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named, per_token
+from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named, per_token, remembered
 from rlaif_core.testing.values import awkward_rollouts, wider
 from rlaif_core.types import Rollouts
 
@@ -34,6 +34,7 @@ def check_reward(
     """
     source = source.build()() if isinstance(source, RewardFunction) else source
     part = named(source, "score")
+    start = remembered(source)
     batches = awkward_rollouts(meta)
     first = {name: _scored(source, part, rollouts, name) for name, rollouts in batches.items()}
     plain = batches["an ordinary batch"]
@@ -55,7 +56,7 @@ def check_reward(
         expected = [first["an ordinary batch"][row] for row in rows]
         for situation, said in (("when the batch is reversed", mirrored), ("when it comes alone", alone)):
             alike(f"{part} scores the same answer differently {situation}", expected, said, tolerance)
-    check_state(source)
+    check_state(source, start)
 
 
 def _scored(source: RewardSource, part: str, rollouts: Rollouts, batch: str) -> tuple[Outcome, ...]:

@@ -62,6 +62,21 @@ def test_what_cannot_be_saved_is_named_by_its_path(tmp_path):
     assert checkpoint.steps(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.eye(2).to_sparse(),
+        torch.ones(2, dtype=torch.complex128),
+        torch.empty(2, device="meta"),
+    ],
+    ids=["sparse", "complex", "meta"],
+)
+def test_a_tensor_that_no_file_takes_is_named_without_writing(odd):
+    with pytest.raises(rl.CheckpointError, match=r"state\.memory\.0 is a tensor, torch\..* which a checkpoint cannot"):
+        checkpoint.packed({"memory": [odd]})
+    assert checkpoint.packed({"memory": [torch.ones(2, dtype=torch.bfloat16)]})
+
+
 def test_a_torn_folder_is_no_checkpoint(tmp_path):
     checkpoint.save(tmp_path, 1, {"a": 1}, keep=1)
     (tmp_path / ".step-2.tmp").mkdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -7,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from rlaif_core import FeedbackError
-from rlaif_core.deadline import each_within
+from rlaif_core import ConfigError, FeedbackError
+from rlaif_core.deadline import each_within, insist_possible
 
 
 @pytest.fixture(params=["alarm", "thread"], autouse=True)
@@ -85,6 +88,7 @@ def test_a_call_that_lets_nobody_else_run_misses_its_deadline_too(way: str) -> N
     assert time.monotonic() - start < 60
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no alarms")
 def test_an_alarm_leaves_the_handler_that_was_there(way: str) -> None:
     before = signal.getsignal(signal.SIGALRM)
     assert list(each_within(5, calls(1))) == [1]
@@ -107,6 +111,52 @@ def test_a_call_that_swallows_the_alarm_is_refused_when_it_returns(seconds: floa
 
     with pytest.raises(FeedbackError, match="took longer"):
         list(each_within(seconds, [stubborn]))
+
+
+def pool() -> None:
+    with ThreadPoolExecutor() as executor:  # which waits for its workers on the way out
+        list(executor.map(time.sleep, [2.0]))
+
+
+def gather() -> None:
+    async def all_of_them() -> None:
+        await asyncio.gather(*[asyncio.sleep(30) for _ in range(3)], return_exceptions=True)
+
+    asyncio.run(all_of_them())
+
+
+def retry() -> None:
+    for _ in range(3):
+        try:
+            time.sleep(30)
+        except BaseException:  # noqa: BLE001
+            continue
+
+
+@pytest.mark.parametrize("call", [pool, gather, retry])
+def test_an_alarm_rings_until_the_call_is_left(call: Callable[[], None]) -> None:
+    start = time.monotonic()
+    with pytest.raises(FeedbackError, match=r"took longer than 0\.2 s"):
+        list(each_within(0.2, [call]))
+    assert time.monotonic() - start < 20
+
+
+def test_a_call_may_have_an_event_loop_of_its_own_inside_another() -> None:
+    async def asked() -> list[int]:
+        return list(each_within(5, [lambda: asyncio.run(asyncio.sleep(0, 7))]))
+
+    assert asyncio.run(asked()) == [7]
+
+
+def test_a_call_in_c_is_interrupted_too() -> None:
+    with pytest.raises(FeedbackError, match=r"took longer than 0\.2 s"):
+        list(each_within(0.2, [partial(time.sleep, 30)]))
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])
+def test_what_is_no_timeout_is_refused(timeout: float) -> None:
+    with pytest.raises(ConfigError, match=r"timeout is .*, but must be 0 \(no limit\) or more seconds"):
+        insist_possible(timeout)
 
 
 def test_the_process_can_exit_while_a_call_hangs() -> None:

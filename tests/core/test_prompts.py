@@ -305,6 +305,8 @@ def test_a_name_may_hold_what_a_pattern_is_made_of(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path / "[1]")
     assert len(load("../" + name)) == 1
     assert len(load("*.jsonl")) == 2
+    written(tmp_path / "plain" / "b1.jsonl", {"prompt": "beside"})
+    assert [prompt.text for prompt in load("../plain/b*.jsonl")] == ["beside"]
     written(tmp_path / name, "{not json")
     with pytest.raises(rl.DataError, match=re.escape(f"{name}, line 1: not valid JSON")):
         load(tmp_path / name)

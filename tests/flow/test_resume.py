@@ -200,18 +200,30 @@ def test_a_file_that_a_part_reads_is_the_one_it_was(config, tmp_path, train, go_
 
 
 def test_a_model_folder_is_the_one_it_was(config, tmp_path, train, go_on):
-    file, model = tmp_path / "mine.py", tmp_path / "model"
-    file.write_text("def score(prompt, completion, folder): return len(completion)\n")
+    model, file = tmp_path / "model", tmp_path / "sized.py"
+    file.write_text(
+        "import rlaif_core as rl\n@rl.reward\ndef sized(prompt, completion, *, model=''): return len(completion)\n"
+    )
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "chat_template.jinja").write_text("{{ messages }}")
-    reward = f'rewards.0={{use="function", path="{file}:score", options={{folder="{model}"}}}}'
-    folder = train(config("grpo", "group", reward)).folder
+    plugins = {"plugins": rl.Plugins.load(files=[file])}
+    folder = train(config("grpo", "group", f'rewards.0={{use="sized", model="{model}"}}'), **plugins).folder
     (model / "README.md").write_text("What is said of it does not matter.")
-    assert len(go_on(folder, step=3)) == 6
+    assert len(go_on(folder, step=3, **plugins)) == 6
     (model / "chat_template.jinja").write_text("{{ messages }} ")
-    with pytest.raises(rl.CheckpointError, match=r"what its option 'options\.folder' names has changed"):
-        go_on(folder)
+    with pytest.raises(rl.CheckpointError, match="what its option 'model' names has changed"):
+        go_on(folder, **plugins)
+
+
+def test_texts_that_happen_to_name_a_place_are_texts(config, tmp_path, train, go_on, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    folder = train(
+        config("grpo", "group", 'rewards.0={use="keywords", want=["yes", "~approx", ".", "config.json"]}')
+    ).folder
+    (tmp_path / "config.json").write_text("[]")
+    assert len(go_on(folder, step=3)) == 6
 
 
 def test_another_file_may_be_named_by_a_change(config, tmp_path, train, go_on):
@@ -239,7 +251,7 @@ def test_a_part_that_was_mended_may_be_another_version(config, tmp_path, train, 
     (tmp_path / "elsewhere").mkdir()
     file = file.rename(tmp_path / "elsewhere" / "brief.py")
     assert len(go_on(Path(its.run.out), plugins=rl.Plugins.load(files=[file]), mended=True)) == 6
-    with pytest.raises(rl.CheckpointError, match="'brief' was .*not there now: install it again"):
+    with pytest.raises(rl.CheckpointError, match=r"'brief' was .*not there now: say --plugin FILE again"):
         go_on(Path(its.run.out), mended=True)
 
 

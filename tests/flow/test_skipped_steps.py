@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
+from rlaif_core import loop
 
 
 class EverySecond:
@@ -18,13 +19,18 @@ class EverySecond:
         self.asked += 1
         return [float(row) if self.asked % 2 else None for row in range(len(rollouts))]
 
-
-class Remembers(EverySecond):
     def state_dict(self):
         return {"asked": self.asked}
 
     def load_state_dict(self, state):
         self.asked = state["asked"]
+
+
+class Ties(EverySecond):
+    """Cannot tell the answers to every second batch apart."""
+
+    def score(self, rollouts):
+        return [said or 0.0 for said in super().score(rollouts)]
 
 
 @pytest.mark.parametrize(
@@ -36,11 +42,12 @@ def test_the_learning_rate_goes_on_where_nothing_counted(optimiser, credit, conf
     assert [step.get("lr") for step in history] == pytest.approx([0.05, None, 0.05 * 4 / 6, None, 0.05 * 2 / 6, None])
 
 
-def test_an_interrupt_before_such_a_step_is_counted_takes_all_of_it_back(config, train, go_on, monkeypatch):
-    from rlaif_core import loop
-
-    tables = config("grpo", "group", "optimiser.schedule=linear").tables() | {"rewards": []}
-    straight = [step.get("lr") for step in train(rl.RunConfig.of(tables), rewards={"judge": Remembers()})]
+@pytest.mark.parametrize(("optimiser", "judge"), [("grpo", EverySecond), ("dpo", Ties)])
+def test_an_interrupt_before_such_a_step_is_counted_takes_all_of_it_back(
+    optimiser, judge, config, train, go_on, monkeypatch
+):
+    tables = config(optimiser, "group", "optimiser.schedule=linear").tables() | {"rewards": []}
+    straight = [step.get("lr") for step in train(rl.RunConfig.of(tables), rewards={"judge": judge()})]
     measured, real = [], loop.measure
 
     def interrupted(*given):
@@ -52,6 +59,6 @@ def test_an_interrupt_before_such_a_step_is_counted_takes_all_of_it_back(config,
     monkeypatch.setattr(loop, "measure", interrupted)
     again = rl.RunConfig.of(tables, "test", [f"run.out={tables['run']['out']}-again"])
     with pytest.raises(KeyboardInterrupt):
-        train(again, rewards={"judge": Remembers()})
-    resumed = go_on(Path(again.run.out), rewards={"judge": Remembers()})
+        train(again, rewards={"judge": judge()})
+    resumed = go_on(Path(again.run.out), rewards={"judge": judge()})
     assert [step.get("lr") for step in resumed] == straight

@@ -227,6 +227,12 @@ def test_a_small_difference_beside_a_large_score_makes_a_pair() -> None:
     assert pairs_of(make_experience(rollouts, feedback), "best_worst") == [(1, 0)]
 
 
+def test_sums_that_differ_by_rounding_alone_are_a_tie() -> None:
+    rollouts = make_rollouts([("yes", "no")])
+    feedback = make_feedback(rollouts, {"a": [0.1, 0.3], "b": [0.2, 0.0]})
+    assert pairs_of(make_experience(rollouts, feedback), "best_worst") == []
+
+
 def test_rows_of_a_group_may_stand_anywhere_under_any_label() -> None:
     mixed = replace(GROUPS.take([0, 3, 1, 4, 2, 5]), group=torch.tensor([7, -1, 7, -1, 7, 40]))
     assert pairs_of(scored(mixed, [0.5, 0.1, 0.9, 1.0, 0.0, 5.0]), "best_worst") == [(2, 4), (3, 1)]

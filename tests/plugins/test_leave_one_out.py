@@ -6,7 +6,7 @@ import torch
 from rlaif_builtins.credits.leave_one_out import LeaveOneOut
 from rlaif_core import Abstain
 from rlaif_core.protocols import NoCritic
-from rlaif_core.testing import check_credit
+from rlaif_core.testing import check_credit, make_feedback, make_rollouts
 
 
 def assigned(rollouts, feedback, **options):
@@ -88,3 +88,9 @@ def test_the_baseline_leaves_the_gradient_unbiased(drawn, told) -> None:
             (gradient,) = torch.autograd.grad(score, logits, retain_graph=True)
             total += (chances[one] * chances[other]).detach() * gradient
     torch.testing.assert_close(total, exact)
+
+
+def test_sums_that_differ_by_rounding_alone_give_exactly_zero() -> None:
+    rollouts = make_rollouts([("yes", "no")])
+    feedback = make_feedback(rollouts, {"a": [0.1, 0.3], "b": [0.2, 0.0]})
+    assert not LeaveOneOut().assign(rollouts, feedback, NoCritic()).advantages["reward"].any()

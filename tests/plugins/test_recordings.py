@@ -42,7 +42,7 @@ def test_the_last_message_is_the_answer() -> None:
             },
             "the last message of an answer in column 'chosen' has the role 'user', but must be the assistant's; cut",
         ),
-        (Columns(answers="them"), {"them": [[{"content": "yes"}]]}, "in column 'them' has the role None, but"),
+        (Columns(answers="them"), {"them": [[{"role": "model", "content": "yes"}]]}, "has the role 'model', but must"),
         (Columns(answers="them"), {"them": []}, "column 'them' holds no answer"),
         (Columns(answers="them"), {"them": "yes"}, "column 'them' must be a list, but is 'yes'"),
         (Columns(answers="them"), {"them": {"a": 1}}, "must be a list"),

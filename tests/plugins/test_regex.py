@@ -73,6 +73,9 @@ def test_braces_that_would_make_a_match_fuzzy_are_refused(braces: str) -> None:
         (r"\p{IDS}\p{ids}", "ab"),
         (r"\N{DIGIT ONE}", "1"),
         ("[[:alpha:]]", "a"),
+        ("[{e}]+", "{e}"),
+        ("[^{s}]+", "a"),
+        (r"[]{i}\]]", "]"),
         ("(?V1)[a-z--[aeiou]]", "b"),
     ],
 )

@@ -39,8 +39,8 @@ class Group(Credit):
         advantages = {
             channel: self._by_source(feedback, channel, counted, group)
             if self.per_source
-            else self._together(feedback, channel, its, counted, group)
-            for channel, its in values.items()
+            else self._together(feedback, channel, counted, group)
+            for channel in values
         }
         return Experience(
             rollouts=rollouts,
@@ -50,10 +50,13 @@ class Group(Credit):
             counted=counted.to(mask.device),
         )
 
-    def _together(self, feedback: Feedback, channel: str, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
+    def _together(self, feedback: Feedback, channel: str, counted: Tensor, group: Tensor) -> Tensor:
         """[B] f64: the sum of the configured sources compared; what the optimiser contributes keeps its own scale."""
         asked = feedback.totals(group, channel, contributed=False, exact=True)[0].where(counted, 0.0)
-        added = (values - asked) if feedback.contributed & set(feedback.sources(channel)) else torch.zeros_like(values)
+        added = torch.zeros_like(asked)
+        for name, heard in feedback.heard(group, channel)[0].items():
+            if name in feedback.contributed:
+                added += feedback.weights[name] * _scores(feedback, name).where(heard & counted, 0.0)
         return self._compared(asked, counted, group) + _centred(added, counted, group)
 
     def _compared(self, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
@@ -72,12 +75,18 @@ class Group(Credit):
         total = torch.zeros(len(counted), dtype=torch.float64)
         for name in feedback.sources(channel):
             said = feedback.outcomes[name]
-            values = torch.tensor([its.value if isinstance(its, Score) else 0.0 for its in said], dtype=torch.float64)
+            values = _scores(feedback, name)
             silent = counted & ~torch.tensor([isinstance(its, Score) for its in said])
             heard = counted & (over(silent.double(), group) == 0)
             compare = _centred if name in feedback.contributed else self._compared
             total += feedback.weights[name] * compare(values, heard, group)
         return total
+
+
+def _scores(feedback: Feedback, name: str) -> Tensor:
+    """[B] f64: what a source scored, unweighted; 0 where it has no score."""
+    said = feedback.outcomes[name]
+    return torch.tensor([its.value if isinstance(its, Score) else 0.0 for its in said], dtype=torch.float64)
 
 
 def _centred(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:

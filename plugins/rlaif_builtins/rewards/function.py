@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from threading import TIMEOUT_MAX
 from typing import Any
 
-from rlaif_core import ConfigError, Outcome, Rollouts
-from rlaif_core.deadline import each_within
+from rlaif_core import Outcome, Rollouts
+from rlaif_core.deadline import each_within, insist_possible
 from rlaif_core.errors import blame
 from rlaif_core.feedback import outcome_of, outcomes_of
 from rlaif_core.prompts import load_function
@@ -25,11 +24,7 @@ class Function:
     def __init__(
         self, path: str, batch: bool = False, timeout: float = 60.0, options: dict[str, Any] | None = None
     ) -> None:
-        if not 0 <= timeout <= TIMEOUT_MAX:
-            raise ConfigError(
-                f"function: timeout is {timeout}, but must be 0 (no limit) or more seconds, at most {TIMEOUT_MAX:g}"
-            )
-        self.path, self.batch, self.timeout = path, batch, timeout
+        self.path, self.batch, self.timeout = path, batch, insist_possible(timeout)
         self._function = partial(load_function(path), **(options or {}))
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:

@@ -11,8 +11,11 @@ import regex
 
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
 
-_FUZZY = regex.compile(r"(?s)\\[pPN]\{[^}]*\}|\\.|(?P<braces>\{[\s\d,<=+]*[deis][\s\d,<=+deis]*[:}])")
-"""What `regex` takes, or may take, for how many errors to allow (`a{e}`, `a{1<=s<=2}`, `a{2i+1d<=4}`), past escapes."""
+_FUZZY = regex.compile(
+    r"(?s)\\[pPN]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]|(?P<braces>\{[\s\d,<=+]*[deis][\s\d,<=+deis]*[:}])"
+)
+"""What `regex` takes, or may take, for how many errors to allow (`a{e}`, `a{1<=s<=2}`, `a{2i+1d<=4}`), past escapes and
+sets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,10 +43,26 @@ def test_a_state_is_tried_whatever_the_part(check: Callable[[Any], None]) -> Non
     check(Remembers({"seen": [1, 2], "by": {"a": 0.5}}))
     with pytest.raises(rl.CheckpointError, match=r"state\.seen is a set, which a checkpoint cannot hold") as raised:
         check(Remembers({"seen": {1}}))
-    assert "  in Remembers.state_dict and load_state_dict" in raised.value.__notes__
+    assert "  in Remembers.state_dict" in raised.value.__notes__
     with pytest.raises(rl.CheckpointError, match=r"state\.at has the key \(1, 2\), a tuple, which a checkpoint cannot"):
         check(Remembers({"at": {(1, 2): 3.0}}))
     with pytest.raises(
         rl.PluginError, match=r"Remembers\.load_state_dict does not bring back .*: state\['n'\] differs"
     ):
         check(Remembers({"n": 1}, back=lambda state: {"n": 2}))
+
+
+class Counts(Remembers):
+    """Counts what it is asked, and cannot be set back."""
+
+    def score(self, rollouts: rl.Rollouts) -> list[float]:
+        self.state = {"n": self.state["n"] + 1}
+        return super().score(rollouts)
+
+    def load_state_dict(self, state: Any) -> None:
+        pass
+
+
+def test_a_state_that_is_never_set_back_shows_once_it_has_moved() -> None:
+    with pytest.raises(rl.PluginError, match=r"Counts\.load_state_dict does not bring back .*: state\['n'\] differs"):
+        check_reward(Counts({"n": 0}))
