@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from rlaif_core.errors import ConfigError, FeedbackError
 T = TypeVar("T")
 
 
-AGAIN = 0.2
+AGAIN = 1.0
 """Seconds after which the alarm rings again: the call may have swallowed it, or wait for others on its way out."""
 
 
@@ -54,19 +53,17 @@ def _alarms() -> bool:
 
 
 def _interrupted(seconds: float, call: Callable[[], T]) -> T:
-    here, missed = inspect.currentframe(), _missed(seconds)
-
-    def ring(_: int, frame: FrameType | None) -> None:
-        if frame is not here:  # else the call is over, or has not begun
-            raise _Late
-
-    before = signal.signal(signal.SIGALRM, ring)
+    missed, began = _missed(seconds), time.monotonic()
+    before = signal.signal(signal.SIGALRM, _ring)
     try:
-        began = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), AGAIN)  # of 0 it would never ring
         result = _made(call)
     except _Late:
         raise missed from None
+    except Exception as error:
+        if time.monotonic() - began > seconds:  # it made an error of its own of the alarm
+            raise missed from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -76,8 +73,14 @@ def _interrupted(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _made(call: Callable[[], T]) -> T:
-    """The call in a frame of its own, so that an alarm in C code is known to ring in the call."""
     return call()
+
+
+def _ring(_: int, frame: FrameType | None) -> None:
+    while frame is not None and frame.f_code is not _made.__code__:
+        frame = frame.f_back
+    if frame is not None:  # else the call is over, or has not begun
+        raise _Late
 
 
 def insist_possible(timeout: float) -> float:

@@ -206,8 +206,8 @@ class Feedback:
         self, group: Tensor, channel: str = "reward", *, contributed: bool = True, exact: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Weighted sum over the scores of `channel` that are `heard`: (values [B], counted [B] bool); 0 where not
-        counted. Values are f32, or `exact` f64 to 14 digits of the largest, for differences that are small beside
-        the values themselves: 0.1 + 0.2 and 0.3 are equal."""
+        counted. Values are f32, or `exact` f64 to 14 digits of the group's largest, for differences that are small
+        beside the values themselves."""
         import torch
 
         heard, counted = self.heard(group, channel, contributed=contributed)
@@ -217,7 +217,7 @@ class Feedback:
             said = [o.value if isinstance(o, Score) else 0.0 for o in self.outcomes[name]]
             part = self.weights[name] * torch.tensor(said, dtype=torch.float64).where(its, 0.0)
             values, size = values + part, size + part.abs()
-        return _rounded(values, float(size.max())) if exact else values.float(), counted
+        return _rounded(values, size, group) if exact else values.float(), counted
 
     def by_channel(self, group: Tensor, *, exact: bool = False) -> tuple[dict[str, Tensor], Tensor]:
         """`totals` of every channel, and the answers that count in all of them: ({channel: [B]}, [B] bool)."""
@@ -232,10 +232,17 @@ class Feedback:
         }, counted
 
 
-def _rounded(values: Tensor, largest: float) -> Tensor:
-    """To a grid of decimals, on which what people write lies, so that sums of it meet where they should."""
-    decimals = DIGITS - math.ceil(math.log10(largest)) if largest else 0
-    return values.round(decimals=decimals) if decimals < 290 else values  # 10**decimals must be a float64
+def _rounded(values: Tensor, sizes: Tensor, group: Tensor) -> Tensor:
+    """[B] f64 to `DIGITS` digits of the largest of `sizes` [B] in the group: a grid of decimals, on which what people
+    write lies, so that sums of it meet where they should."""
+    import torch
+
+    numbers = torch.unique(group.cpu(), return_inverse=True)[1]
+    largest = sizes.new_zeros(len(sizes)).scatter_reduce(0, numbers, sizes, "amax")[numbers]
+    usable = largest.isfinite() & (largest > 1e-270)  # beyond, the powers of ten below are no float64
+    decimals = DIGITS - largest.where(usable, 1.0).log10().ceil()
+    up, down = 10 ** decimals.clamp(min=0), 10 ** (-decimals).clamp(min=0)
+    return ((values / down * up).round() / up * down).where(usable, values)
 
 
 def outcomes_of(said: Any, rows: int) -> tuple[Outcome, ...]:

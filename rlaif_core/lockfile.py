@@ -126,7 +126,7 @@ def verify(this: Run, mended: bool) -> None:
         if changed := [] if mended else [its for its in before if its in after and before[its] != after[its]]:
             raise CheckpointError(
                 f"{part}: what its option {changed[0].partition(' ')[0]!r} names has changed since the run started; "
-                f"restore it, or start a new run{MEANT if part != 'policy' else ''}"
+                f"restore it, or start a new run{MEANT}"
             )
     if added := sorted(set(now) - set(then)):
         origin = now[added[0]]["origin"]

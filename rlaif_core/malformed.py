@@ -86,7 +86,7 @@ def cache_refused(error: BaseException | None, files: Sequence[str], caches: Seq
 def _refuses_to_write(error: OSError) -> bool:
     """Whether it is about writing; where a folder cannot be made it may also be missing, or no folder, half-way."""
     unmade = error.errno in (errno.ENOENT, errno.ENOTDIR) and not Path(error.filename).parent.is_dir()
-    return unmade or error.errno in ADVICE
+    return unmade or isinstance(error, FileExistsError) or error.errno in ADVICE
 
 
 def _broken_json(file: Path) -> str | None:

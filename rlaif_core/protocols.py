@@ -88,7 +88,9 @@ class Sampler(Protocol):
 class Stateful(Protocol):
     """A part with something to remember across a resume; parts without these methods are rebuilt from the config.
 
-    Actions, reward sources and credits are asked before every step, so that one which fails can be taken back.
+    All but the policy are asked before every step, so that one which fails can be taken back. What is loaded takes the
+    place of what is there, and may be what `state_dict` has just given. An optimiser's tensors are not copied then:
+    they change only behind `policy.version`.
     """
 
     def state_dict(self) -> State: ...

@@ -7,16 +7,18 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rlaif_core.errors import all_of, blame
+from rlaif_core.errors import TrainingError, all_of, blame
 from rlaif_core.memory import reused
 from rlaif_core.record import Record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rlaif_core.run import Run
 
 
@@ -100,19 +102,23 @@ def _saved(this: Run, error: BaseException) -> None:
 def remembered(this: Run) -> Callable[[], None]:
     """What a step may change before it reaches the weights, and a function that puts all of it back.
 
-    The policy is left out, and of the optimiser's state nothing is copied: its tensors change when the weights do.
+    The policy is left out, and of the optimiser's state no tensor is copied: they change when the weights do.
     """
     from rlaif_core import checkpoint, loop
 
     states: dict[str, Any] = {}
+    versions: list[tuple[Tensor, int]] = []
     parts = loop.stateful(this.loop)
     for name, part in parts.items():
         if name != "policy":
             with blame(this.loop.whose.get(name, name)):
-                states[name] = part.state_dict() if name == "optimiser" else copy.deepcopy(part.state_dict())
+                state = part.state_dict()
+                states[name] = _outline(state, versions) if name == "optimiser" else copy.deepcopy(state)
     at, buffer, idle, random = this.loop.step, this.loop.buffer, this.loop.idle, checkpoint.random_state()
 
     def put_back() -> None:
+        if any(tensor._version != version for tensor, version in versions):
+            raise TrainingError("the optimiser changed its tensors before policy.version, so they cannot be put back")
         for name, state in states.items():
             with blame(this.loop.whose.get(name, name)):
                 parts[name].load_state_dict(state)
@@ -120,6 +126,18 @@ def remembered(this: Run) -> Callable[[], None]:
         checkpoint.restore_random(random)
 
     return put_back
+
+
+def _outline(state: Any, versions: list[tuple[Tensor, int]]) -> Any:
+    """The state in containers of its own, with the tensors themselves, whose versions are noted."""
+    if isinstance(state, Mapping):
+        return {key: _outline(item, versions) for key, item in state.items()}
+    if isinstance(state, list | tuple):
+        items = [_outline(item, versions) for item in state]
+        return tuple(items) if isinstance(state, tuple) else items
+    if hasattr(state, "_version") and not state.is_inference():
+        versions.append((state, state._version))
+    return state
 
 
 @contextmanager

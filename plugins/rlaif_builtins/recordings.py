@@ -48,7 +48,7 @@ def as_list(prompt: Prompt, name: str) -> list[Any]:
 
 def _text(prompt: Prompt, name: str, answer: Any) -> str:
     if isinstance(answer, Sequence) and not isinstance(answer, str) and answer and isinstance(answer[-1], Mapping):
-        if (role := answer[-1].get("role", "assistant")) != "assistant":
+        if (role := answer[-1].get("role") or "assistant") != "assistant":
             raise DataError(
                 f"prompt {prompt.id!r}: the last message of an answer in column {name!r} has the role {role!r}, but "
                 "must be the assistant's; cut off what comes behind the answer, or name its role so, with [prompts] map"

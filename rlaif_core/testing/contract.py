@@ -65,7 +65,10 @@ def check_state(part: object, start: State | None) -> None:
         with blame(f"{called}.load_state_dict"):
             part.load_state_dict(saved)
         if path := difference(before, snapshot(remembered(part), "state")):
-            raise PluginError(f"{called}.load_state_dict does not bring back what state_dict described: {path} differs")
+            raise PluginError(
+                f"{called}.load_state_dict does not bring back what state_dict described: {path} differs; what is "
+                "loaded takes the place of what is there"
+            )
 
 
 def all_failed(outcomes: Sequence[Outcome]) -> str:

@@ -68,8 +68,9 @@ def test_what_cannot_be_saved_is_named_by_its_path(tmp_path):
         torch.eye(2).to_sparse(),
         torch.ones(2, dtype=torch.complex128),
         torch.empty(2, device="meta"),
+        torch.nested.nested_tensor([torch.ones(1), torch.ones(2)], layout=torch.jagged),
     ],
-    ids=["sparse", "complex", "meta"],
+    ids=["sparse", "complex", "meta", "nested"],
 )
 def test_a_tensor_that_no_file_takes_is_named_without_writing(odd):
     with pytest.raises(rl.CheckpointError, match=r"state\.memory\.0 is a tensor, torch\..* which a checkpoint cannot"):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -146,6 +148,36 @@ def test_a_call_may_have_an_event_loop_of_its_own_inside_another() -> None:
         return list(each_within(5, [lambda: asyncio.run(asyncio.sleep(0, 7))]))
 
     assert asyncio.run(asked()) == [7]
+
+
+def test_what_a_call_makes_of_the_alarm_does_not_hide_the_deadline(way: str) -> None:
+    def translates() -> None:
+        try:
+            time.sleep(2)
+        except BaseException as error:
+            raise RuntimeError("connection lost") from error
+
+    with pytest.raises(FeedbackError, match=r"took longer than 0\.2 s") as raised:
+        list(each_within(0.2, [translates]))
+    assert isinstance(raised.value.__cause__, RuntimeError) is (way == "alarm")
+
+
+def test_nothing_is_kept_of_a_call() -> None:
+    class Batch:
+        pass
+
+    batch = Batch()
+    gone = weakref.ref(batch)
+    gc.disable()
+    try:
+        assert len(list(each_within(5, [partial(lambda given: [given], batch)]))) == 1
+        del batch
+        deadline = time.monotonic() + 5  # a thread may be a moment longer about it
+        while gone() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_call_in_c_is_interrupted_too() -> None:

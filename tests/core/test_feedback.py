@@ -279,3 +279,17 @@ def test_numbers_of_numpy_and_torch_are_numbers() -> None:
     said = rl.Score(np.float32(0.5), cost=torch.tensor(2))
     assert (said.value, said.cost) == (0.5, 2.0)
     assert type(said.cost) is float
+
+
+def test_exact_totals_are_rounded_on_the_scale_of_their_own_group():
+    group = torch.tensor([0, 0, 1, 1, 2, 2, 3])
+    said = {"a": [0.1, 0.3, 1e20, 1.0, 1e-300, 2e-300, 0.0], "b": [0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]}
+    outcomes = {name: tuple(map(rl.Score, values)) for name, values in said.items()}
+    values, _ = rl.Feedback(outcomes=outcomes).totals(group, exact=True)
+    assert values.tolist() == [0.3, 0.3, 1e20, 0.0, 1e-300, 2e-300, 0.0]
+
+
+@pytest.mark.parametrize("weight", [1e290, -1e290, float("nan")])
+def test_what_is_no_number_stays_none_when_it_is_rounded(weight):
+    feedback = rl.Feedback(outcomes={"a": (rl.Score(1e20), rl.Score(0.1))}, weights={"a": weight})
+    assert not feedback.totals(torch.tensor([0, 1]), exact=True)[0][0].isfinite()

@@ -370,3 +370,46 @@ def test_a_state_that_no_checkpoint_can_hold_is_found_before_anything_is_learnt(
     folder = Path(config().run.out)
     assert read_metrics(folder) == []
     assert len(go_on(folder, mended=True, rewards={"odd": Breaks(99, ValueError())})) == 6
+
+
+class Baseline(rl.Optimiser):
+    """Keeps what it was told in its own containers, and fails in the third step before it moves anything."""
+
+    def __init__(self, tensor=None):
+        self.seen, self.last, self.left = {"n": 0}, tensor, 2
+
+    def step(self, policy, experience):
+        self.seen["n"] += 1
+        if self.last is not None:
+            self.last += 1
+        self.left -= 1
+        if self.left < 0:
+            raise ZeroDivisionError
+        policy.version += 1
+        return {}
+
+    def state_dict(self):
+        return {"seen": self.seen, "last": self.last}
+
+    def load_state_dict(self, state):
+        self.seen.clear()
+        self.seen.update(state["seen"])
+        self.last = state["last"]
+
+
+def test_an_optimiser_is_taken_back_too(config, train):
+    optimiser = Baseline()
+    with pytest.raises(ZeroDivisionError):
+        train(config(), optimiser=optimiser)
+    assert optimiser.seen == {"n": 2}
+    state = checkpoint.load(Path(config().run.out) / "checkpoints")[1]
+    assert (state["step"], state["parts"]["optimiser"]["seen"]) == (2, {"n": 2})
+
+
+def test_an_optimiser_that_moves_too_early_is_not_saved(config, train):
+    import torch
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        train(config("grpo", "group", "run.save_every=0"), optimiser=Baseline(torch.zeros(())))
+    assert any("the optimiser changed its tensors before policy.version" in note for note in raised.value.__notes__)
+    assert checkpoint.steps(Path(config().run.out) / "checkpoints") == []

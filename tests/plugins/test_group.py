@@ -56,6 +56,12 @@ def test_equal_penalties_change_nothing(judge: float, options) -> None:
     assert not Group(**options).assign(rollouts, feedback, NoCritic()).advantages["reward"].any()
 
 
+def test_another_groups_scores_are_no_measure(drawn, told) -> None:
+    rollouts = drawn(*[".#"] * 4, group=[0, 0, 1, 1])
+    assert advantages(Group(), rollouts, told([0.1, 0.25, 1e20, 1.0])) == pytest.approx([-1, 1, 1, -1])
+    assert advantages(Group(scale="none"), rollouts, told([0.1, 0.25, 0.0, 1e15]))[:2] == pytest.approx([-0.075, 0.075])
+
+
 def test_rounding_noise_is_no_difference(drawn, told) -> None:
     rollouts = drawn(".#", ".#", ".#")
     noisy = [0.1, 0.1 + 3e-9, 0.1 - 3e-9]

@@ -57,7 +57,7 @@ def test_backtracking_without_end_fails_in_time_and_is_no_zero() -> None:
     "braces", ["{e}", "{d}", "{i<=1}", "{d,i<2}", "{1<=s<=2}", "{2i+2d+1s<=4}", "{e:[a-z]}", "(?x) { e }", "{side}"]
 )
 def test_braces_that_would_make_a_match_fuzzy_are_refused(braces: str) -> None:
-    for before in ("colou?r", r"\p{L}", r"\\", "[[:alpha:]]", ""):
+    for before in ("colou?r", r"\p{L}", r"\\", "[[:alpha:]]", "(?#[)ab", ""):
         with pytest.raises(ConfigError, match=r"would make the match fuzzy; for these letters write \\\{"):
             Regex(pattern=before + braces)
 
@@ -76,6 +76,7 @@ def test_braces_that_would_make_a_match_fuzzy_are_refused(braces: str) -> None:
         ("[{e}]+", "{e}"),
         ("[^{s}]+", "a"),
         (r"[]{i}\]]", "]"),
+        ("[[:^alpha:]{e}]", "1"),
         ("(?V1)[a-z--[aeiou]]", "b"),
     ],
 )

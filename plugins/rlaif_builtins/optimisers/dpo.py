@@ -17,6 +17,8 @@ from rlaif_core.protocols import Optimiser, Policy, State
 from rlaif_core.types import Experience
 
 Pairs = Literal["best_worst", "all"]
+TIE = 1e-12
+"""A difference below this share of the scores is how their sums were rounded, and no preference."""
 
 
 class Dpo(Optimiser):
@@ -95,6 +97,10 @@ class Dpo(Optimiser):
         self._update.load_state_dict(state)
 
 
+def _better(one: float, other: float) -> bool:
+    return one - other > TIE * max(abs(one), abs(other))
+
+
 def pairs_of(experience: Experience, kind: Pairs) -> list[tuple[int, int]]:
     """(row of the better, row of the worse) within each group, by the total score of channel "reward".
 
@@ -115,5 +121,5 @@ def pairs_of(experience: Experience, kind: Pairs) -> list[tuple[int, int]]:
             candidates = [(a, b) for place, a in enumerate(ranked) for b in ranked[place + 1 :]]
         else:
             candidates = list(zip(ranked[:1], ranked[-1:], strict=True))
-        pairs += [(a, b) for a, b in candidates if scores[a] > scores[b]]
+        pairs += [(a, b) for a, b in candidates if _better(scores[a], scores[b])]
     return pairs

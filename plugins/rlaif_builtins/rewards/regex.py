@@ -12,10 +12,10 @@ import regex
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
 
 _FUZZY = regex.compile(
-    r"(?s)\\[pPN]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]|(?P<braces>\{[\s\d,<=+]*[deis][\s\d,<=+deis]*[:}])"
+    r"(?s)\\[pPN]\{[^}]*\}|\\.|\(\?#[^)]*\)|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|(?P<braces>\{[\s\d,<=+]*[deis][\s\d,<=+deis]*[:}])"
 )
-"""What `regex` takes, or may take, for how many errors to allow (`a{e}`, `a{1<=s<=2}`, `a{2i+1d<=4}`), past escapes and
-sets."""
+"""What `regex` takes, or may take, for how many errors to allow (`a{e}`, `a{1<=s<=2}`, `a{2i+1d<=4}`), past escapes,
+comments and sets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
