@@ -135,7 +135,7 @@ def _outline(state: Any, versions: list[tuple[Tensor, int]]) -> Any:
     if isinstance(state, list | tuple):
         items = [_outline(item, versions) for item in state]
         return tuple(items) if isinstance(state, tuple) else items
-    if hasattr(state, "_version") and not state.is_inference():
+    if hasattr(state, "is_inference") and not state.is_inference():  # one made in inference mode has no version
         versions.append((state, state._version))
     return state
 

@@ -397,6 +397,17 @@ class Baseline(rl.Optimiser):
         self.last = state["last"]
 
 
+class Kept(Baseline):
+    """Leaves its tensor alone."""
+
+    def step(self, policy, experience):
+        kept, self.last = self.last, None
+        try:
+            return super().step(policy, experience)
+        finally:
+            self.last = kept
+
+
 def test_an_optimiser_is_taken_back_too(config, train):
     optimiser = Baseline()
     with pytest.raises(ZeroDivisionError):
@@ -404,6 +415,17 @@ def test_an_optimiser_is_taken_back_too(config, train):
     assert optimiser.seen == {"n": 2}
     state = checkpoint.load(Path(config().run.out) / "checkpoints")[1]
     assert (state["step"], state["parts"]["optimiser"]["seen"]) == (2, {"n": 2})
+
+
+def test_an_optimiser_may_keep_what_was_made_in_inference_mode(config, train):
+    import torch
+
+    with torch.inference_mode():
+        kept = torch.ones(2)
+    with pytest.raises(ZeroDivisionError):
+        train(config(), optimiser=Kept(kept))
+    state = checkpoint.load(Path(config().run.out) / "checkpoints")[1]
+    assert state["parts"]["optimiser"]["last"].tolist() == [1, 1]
 
 
 def test_an_optimiser_that_moves_too_early_is_not_saved(config, train):
