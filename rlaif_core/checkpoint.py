@@ -170,7 +170,7 @@ def _storable(tensor: Tensor) -> bool:
         return False
     try:
         tensor.untyped_storage().data_ptr()  # which some subclasses have none of
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return False
     return _has_name(tensor.dtype)
 

@@ -87,6 +87,11 @@ def explain(error: BaseException) -> str:
     return inert("\n".join([f"{type(error).__name__}: {error}", *notes]))
 
 
+def first_line(error: BaseException) -> str:
+    """What another library says at length, in short."""
+    return str(error).strip().partition("\n")[0]
+
+
 def inert(text: str) -> str:
     """`text` with what steers a terminal or turns the writing round spelt out, but for line ends and tabs."""
     return "".join(repr(c)[1:-1] if c not in "\n\t" and _steers(c) else c for c in text)

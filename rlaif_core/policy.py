@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlaif_core.causal import CausalModel
 from rlaif_core.chat import Chat
-from rlaif_core.errors import CheckpointError, ConfigError
+from rlaif_core.errors import CheckpointError, ConfigError, first_line
 from rlaif_core.protocols import Forward, State
 from rlaif_core.rollout import PolicySampler
 from rlaif_core.scoring import score
@@ -59,7 +59,7 @@ class TransformersPolicy:
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self.device = _device(device)
+        self.device = device_of(device, "[policy] ")
         source = {"revision": revision, "trust_remote_code": trust_remote_code}
         tokenizer, module = _loaded(_place(str(model)), dtype=_dtype(dtype), attn_implementation=attention, **source)
         self.context = getattr(module.config.get_text_config(), "max_position_embeddings", None)
@@ -145,13 +145,14 @@ def _dtype(name: str) -> Any:
     return dtype
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str, table: str = "") -> torch.device:
+    """The device of that name; of "auto", the GPU if there is one. A complaint begins with `table`."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"[policy] device {name!r} cannot be used here: {_first_line(error)}") from error
+        raise ConfigError(f"{table}device {name!r} cannot be used here: {first_line(error)}") from error
 
 
 def _loaded(model: str, **options: Any) -> tuple[Any, Any]:
@@ -195,7 +196,7 @@ def _loading(what: str) -> Iterator[None]:
         with quiet():
             yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"[policy] {what} cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"[policy] {what} cannot be loaded: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -222,11 +223,7 @@ def _serialising() -> Iterator[None]:
     except SafetensorError as error:
         found = re.search(r"os error (\d+)", str(error))
         number = int(found[1]) if found else errno.EIO
-        raise OSError(number, os.strerror(number) if found else _first_line(error)) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise OSError(number, os.strerror(number) if found else first_line(error)) from error
 
 
 def _adapted(module: Any, lora: dict[str, Any] | None, adapter: str | None) -> Any:

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif_core import ConfigError, Prompt, Rollouts
-from rlaif_core.errors import blame
-from rlaif_core.policy import quiet
+from rlaif_core.errors import blame, first_line
+from rlaif_core.policy import device_of, quiet
 
 Framing = Literal["none", "pair", "joined", "chat"]
 """How an answer is shown: alone; as a pair with its prompt's text; right behind that text; in the chat template."""
@@ -60,7 +60,7 @@ class Checkpoint:
     ) -> None:
         if batch < 1 or max_length < 0:
             raise ConfigError("batch must be at least 1, max_length 0 (as much as the model takes) or more")
-        self.device = _device(device)
+        self.device = device_of(device)
         self.model, self.tokeniser = _loaded(source, dtype)
         if framing == "chat" and not self.tokeniser.chat_template:
             raise ConfigError(f"{source!r} has no chat template; set with_prompt to 'joined', 'pair' or 'none'")
@@ -151,15 +151,6 @@ class Checkpoint:
         return padding
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here: {_first_line(error)}") from error
-
-
 def _labels(source: str, named: Mapping[int, Any]) -> list[str]:
     """The labels in the order of the model's outputs, which are as many."""
     if sorted(named) != list(range(len(named))):
@@ -169,10 +160,6 @@ def _labels(source: str, named: Mapping[int, Any]) -> list[str]:
             "as its outputs are, in id2label of its config.json"
         )
     return [str(named[number]) for number in range(len(named))]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _loaded(source: str, dtype: Precision) -> tuple[Any, Any]:
@@ -185,7 +172,7 @@ def _loaded(source: str, dtype: Precision) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         where = "" if Path(source).is_dir() else f" (there is no such folder in {Path.cwd()}, so the hub was asked)"
         raise ConfigError(
-            f"{source!r} cannot be loaded as a sequence classifier{where}: {_first_line(error)}"
+            f"{source!r} cannot be loaded as a sequence classifier{where}: {first_line(error)}"
         ) from error
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
