@@ -185,6 +185,13 @@ def test_a_call_in_c_is_interrupted_too() -> None:
         list(each_within(0.2, [partial(time.sleep, 30)]))
 
 
+def test_the_shortest_deadline_is_one() -> None:
+    start = time.monotonic()
+    with pytest.raises(FeedbackError, match="took longer than 1e-09 s"):
+        list(each_within(1e-9, [lambda: time.sleep(10)]))
+    assert time.monotonic() - start < 9
+
+
 @pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])
 def test_what_is_no_timeout_is_refused(timeout: float) -> None:
     with pytest.raises(ConfigError, match=r"timeout is .*, but must be 0 \(no limit\) or more seconds"):
