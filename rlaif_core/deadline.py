@@ -56,7 +56,7 @@ def _interrupted(seconds: float, call: Callable[[], T]) -> T:
     missed, began = _missed(seconds), time.monotonic()
     before = signal.signal(signal.SIGALRM, _ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), AGAIN)  # of 0 it would never ring
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
         result = _made(call)
     except _Late:
         raise missed from None

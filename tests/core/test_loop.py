@@ -229,6 +229,14 @@ def test_a_step_that_fails_leaves_neither_answers_nor_an_idle_batch_behind():
     assert (loop.buffer, loop.idle) == ([], 0)
 
 
+def test_a_step_that_was_counted_but_not_recorded_can_be_taken_back():
+    loop = make()
+    put_back = remembered(SimpleNamespace(loop=loop))
+    advance(loop)
+    put_back()
+    assert loop.step == 0
+
+
 def test_answers_are_drawn_for_the_step_that_they_are_used_in():
     loop, asked = make(), []
     sampler = loop.policy.sampler
