@@ -7,21 +7,40 @@
 from __future__ import annotations
 
 from rlaif_kernels import reference
+from rlaif_kernels.attention import attention_column
 from rlaif_kernels.dense import Dense, accelerate, packed
 from rlaif_kernels.dispatch import ImplementationError, build_info, implementations, unmet_requirements
-from rlaif_kernels.ops import discounted_returns, gae, masked_whiten, token_logprobs
+from rlaif_kernels.linear import kept_logprobs, linear_logprobs, linear_policy_loss
+from rlaif_kernels.logprobs import sharded_logprobs, token_logprobs
+from rlaif_kernels.losses import METRICS, LinearPolicyLoss, PolicyLoss, kl_estimate, policy_loss, token_weights
+from rlaif_kernels.normalise import group_normalise, masked_whiten
+from rlaif_kernels.scans import discounted_returns, gae, lambda_returns, vtrace
 
 __all__ = [
+    "METRICS",
     "Dense",
     "ImplementationError",
+    "LinearPolicyLoss",
+    "PolicyLoss",
     "accelerate",
+    "attention_column",
     "build_info",
     "discounted_returns",
     "gae",
+    "group_normalise",
     "implementations",
+    "kept_logprobs",
+    "kl_estimate",
+    "lambda_returns",
+    "linear_logprobs",
+    "linear_policy_loss",
     "masked_whiten",
     "packed",
+    "policy_loss",
     "reference",
+    "sharded_logprobs",
     "token_logprobs",
+    "token_weights",
     "unmet_requirements",
+    "vtrace",
 ]

@@ -6,28 +6,38 @@ lacks, "auto" raises as well: a missing compiler shall not turn into a slow run 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 from torch import __version__ as torch_version
 
-from rlaif_kernels import logprob, native, reference
-
 __all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "unmet_requirements"]
 
 Impl = Literal["auto", "torch", "native", "cuda", "triton"]
 
-# Operation -> implementation -> function, fastest first.
-TABLE: dict[str, dict[str, Callable[..., Any]]] = {
-    "token_logprobs": {"native": logprob.token_logprobs, "torch": reference.token_logprobs},
-    "gae": {"native": native.gae, "torch": reference.gae},
-    "masked_whiten": {"torch": reference.masked_whiten},
+# Operation -> the implementations it has beside its definition, fastest first. `rlaif_kernels.<name>.<topic>` is
+# imported when it is first asked for, and holds a function of the operation's name.
+TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "attention_column": ("attention", ()),
+    "gae": ("scans", ("native",)),
+    "group_normalise": ("normalise", ()),
+    "kept_logprobs": ("linear", ()),
+    "kl_estimate": ("losses", ()),
+    "linear_logprobs": ("linear", ()),
+    "linear_policy_loss": ("linear", ()),
+    "masked_whiten": ("normalise", ()),
+    "policy_loss": ("losses", ()),
+    "sharded_logprobs": ("logprobs", ()),
+    "token_logprobs": ("logprobs", ("native",)),
+    "vtrace": ("scans", ()),
 }
 NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.
-SPECIAL_CASES = {"discounted_returns": "gae"}
+SPECIAL_CASES = {"discounted_returns": "gae", "lambda_returns": "gae"}
 
 REMEDY = {
     "native": "reinstall with a C++ compiler present; RLAIF_REQUIRE=native pip install --no-cache-dir rlaif-core "
@@ -41,11 +51,16 @@ class ImplementationError(RuntimeError):
     """The implementation asked for, or required, cannot run here; the message says why and what to do."""
 
 
-def absent(backend: str) -> str | None:
+@cache
+def backend(name: str) -> Any:
+    """The package of a backend: `missing`, why it is not there (None: it is), `refuses(tensors)` and `build_info()`."""
+    return importlib.import_module(f"rlaif_kernels.{name}")
+
+
+def absent(name: str) -> str | None:
     """Why a backend is not there at all; None if it is."""
-    if backend == "native":
-        return native.missing
-    return None if backend == "torch" else f"this version has no {backend} kernels"
+    missing: str | None = None if name == "torch" else backend(name).missing
+    return missing
 
 
 def unmet_requirements() -> dict[str, str]:
@@ -58,7 +73,7 @@ def unmet_requirements() -> dict[str, str]:
 
 def implementations(operation: str) -> list[str]:
     """The implementations of an operation that can run in this installation, best first."""
-    return [name for name in _offered(operation) if absent(name) is None]
+    return [name for name in offered(operation) if absent(name) is None]
 
 
 def choose(
@@ -68,41 +83,52 @@ def choose(
 
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
-    offered = _offered(operation)
+    names = offered(operation)
     if impl == "auto":
         for name, reason in unmet_requirements().items():
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
-        return next(offered[name] for name in offered if _hindrance(name, tensors, unfit) is None)
+        return _function(operation, next(name for name in names if _hindrance(name, tensors, unfit) is None))
     if impl not in get_args(Impl):
         raise ValueError(f"{operation}: unknown impl {impl!r}; choose from " + ", ".join(get_args(Impl)))
-    if impl not in offered:
+    if impl not in names:
         here = ", ".join(implementations(operation))
         raise ImplementationError(f"{operation} has no {impl!r} implementation; here it runs as: {here}")
     hindrance = _hindrance(impl, tensors, unfit)
     if hindrance is not None:
         remedy = "use impl='auto'" if absent(impl) is None else REMEDY[impl]
         raise ImplementationError(f"{operation}: impl={impl!r} cannot run: {hindrance}; {remedy}")
-    return offered[impl]
+    return _function(operation, impl)
 
 
 def build_info() -> dict[str, str]:
     """Backend -> how it was built, or why it is absent: what belongs in a bug report."""
     info = {"torch": str(torch_version)}
-    for backend in get_args(Impl)[2:]:
-        reason = absent(backend)
-        info[backend] = f"absent: {reason}" if reason else ", ".join(native.build_info().values())
+    for name in get_args(Impl)[2:]:
+        reason = absent(name)
+        info[name] = f"absent: {reason}" if reason else ", ".join(backend(name).build_info().values())
     return info
 
 
-def _offered(operation: str) -> dict[str, Callable[..., Any]]:
+def offered(operation: str) -> tuple[str, ...]:
+    """The implementations an operation has, best first, whether they can run here or not."""
     try:
-        return TABLE[SPECIAL_CASES.get(operation, operation)]
+        return (*TABLE[SPECIAL_CASES.get(operation, operation)][1], "torch")
     except KeyError:
         known = ", ".join(sorted([*TABLE, *SPECIAL_CASES]))
         raise ValueError(f"no operation {operation!r}; there are {known}") from None
 
 
+@cache
+def _function(operation: str, name: str) -> Callable[..., Any]:
+    folder = "reference" if name == "torch" else name
+    module = importlib.import_module(f"rlaif_kernels.{folder}.{TABLE[operation][0]}")
+    function: Callable[..., Any] = getattr(module, operation)
+    return function
+
+
 def _hindrance(name: str, tensors: Sequence[Tensor | None], unfit: Mapping[str, str | None]) -> str | None:
     """What keeps an implementation from running on these tensors; None if nothing does."""
-    return absent(name) or (native.refuses(tensors) if name == "native" else None) or unfit.get(name)
+    if name == "torch":
+        return unfit.get(name)
+    return absent(name) or backend(name).refuses(tensors) or unfit.get(name)

@@ -1,4 +1,4 @@
-"""The compiled CPU module, where there is one; `logprob` and `llama` call it from here, too.
+"""The compiled CPU module, where there is one, as the files beside this one and `llama` call it.
 
 The binary knows addresses and sizes, no tensors, so one build serves every torch. What makes an address safe is
 checked or arranged by its callers: device, dtype, layout, contiguity, and a reference that outlives the call.
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlaif_kernels.reference import accumulation
-
 try:
     # Not `from rlaif_kernels import _native`, which blames a circular import where the file is simply absent.
     import rlaif_kernels._native as binary
@@ -21,7 +19,7 @@ except ImportError as error:
 else:
     missing = None
 
-__all__ = ["address", "binary", "build_info", "gae", "missing", "refuses"]
+__all__ = ["address", "binary", "build_info", "missing", "refuses"]
 
 
 def build_info() -> dict[str, str]:
@@ -41,36 +39,6 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
         if tensor.layout != torch.strided or tensor.is_neg():
             return "needs dense tensors"
     return "cannot be traced by torch.compile" if torch.compiler.is_compiling() else None
-
-
-def gae(
-    rewards: Tensor,
-    values: Tensor,
-    mask: Tensor,
-    *,
-    gamma: float = 1.0,
-    lam: float = 0.95,
-    dones: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """`reference.gae` in C++, one pass over each row with the running sums in float64."""
-    dtype = accumulation(rewards, values, next_values)
-    advantages = torch.empty(rewards.shape, dtype=dtype)
-    returns = torch.empty_like(advantages)
-    # These locals own what the addresses point at until the call returns.
-    floats = [_dense(tensor, dtype) for tensor in (rewards, values, next_values)]
-    flags = [_dense(tensor, torch.bool) for tensor in (mask, dones)]
-    reward, value, after = map(address, floats)
-    kept, done = map(address, flags)
-    run = binary.gae_f64 if dtype == torch.float64 else binary.gae_f32
-    out = advantages.data_ptr(), returns.data_ptr()
-    rows, steps = rewards.shape
-    run(reward, value, kept, done, after, *out, rows, steps, gamma, lam)
-    return advantages, returns
-
-
-def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.detach().to(dtype).contiguous()
 
 
 def address(tensor: Tensor | None) -> int:

@@ -1,0 +1,55 @@
+"""Attention summed by key, for credit assignment. Meaning and formulas stand in `reference.attention`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rlaif_kernels import arguments
+from rlaif_kernels.dispatch import Impl, choose
+
+__all__ = ["attention_column"]
+
+
+def attention_column(
+    query: Tensor,
+    key: Tensor,
+    *,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    causal: bool = True,
+    window: int | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    impl: Impl = "auto",
+) -> Tensor:
+    """How much attention each key gets, averaged over the heads: [B,T] float32 (float64 from float64).
+
+    query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
+    [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
+    Only "torch" forms the map [B,N,Q,T].
+    """
+    if query.ndim != 4 or key.ndim != 4 or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+        raise ValueError(
+            f"attention_column: query {arguments.shape(query)} and key {arguments.shape(key)} are not [B,N,Q,D] "
+            "and [B,G,T,D]"
+        )
+    if query.shape[1] % max(key.shape[1], 1) or query.shape[2] > key.shape[2] or query.shape[2] == 0:
+        raise ValueError(
+            f"attention_column: query {arguments.shape(query)} does not go with key {arguments.shape(key)}: heads must "
+            "be a multiple of the key's, and the queries some of the positions"
+        )
+    batch, queries, keys = query.shape[0], query.shape[2], key.shape[2]
+    if weights is not None and weights.shape != (batch, queries):
+        raise ValueError(f"attention_column: weights is {arguments.shape(weights)}, expected {[batch, queries]}")
+    if mask is not None and mask.shape != (batch, keys):
+        raise ValueError(f"attention_column: mask is {arguments.shape(mask)}, expected {[batch, keys]}")
+    arguments.flags("attention_column", mask=mask)
+    if window is not None:
+        arguments.number("attention_column", "window", window, least=1)
+    if softcap is not None:
+        arguments.number("attention_column", "softcap", softcap, least=0, above=True)
+    run = choose("attention_column", impl, (query, key, weights, mask))
+    result: Tensor = run(
+        query, key, weights=weights, mask=mask, causal=causal, window=window, scale=scale, softcap=softcap
+    )
+    return result

@@ -1,0 +1,190 @@
+"""Log-probabilities and losses from hidden states and the output matrix, without the logits in between."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+from torch import Tensor
+
+from rlaif_kernels import arguments, rows
+from rlaif_kernels.dispatch import Impl, choose
+from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit
+
+__all__ = ["kept_logprobs", "linear_logprobs", "linear_policy_loss"]
+
+Said = Tensor | tuple[Tensor, Tensor]
+
+
+@overload
+def linear_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any
+) -> Tensor: ...
+@overload
+def linear_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Any
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def linear_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: bool, **options: Any) -> Said: ...
+def linear_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+    impl: Impl = "auto",
+) -> Said:
+    """`token_logprobs` of the logits hidden @ weight.T + bias, never holding them all.
+
+    hidden [..., H], weight [V,H], targets [...] int64, bias [V] -> [...] float32 (float64 from float64), or a pair of
+    them. Differentiable. Only rows whose target is not `ignore_index` are computed with.
+    """
+    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    _head("linear_logprobs", hidden, weight, targets, bias, temperature, softcap)
+    unfit = rows.unfit(hidden, **transform)
+    run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))
+    result: Said = run(hidden, weight, targets, bias=bias, **transform, ignore_index=ignore_index, entropy=entropy)
+    return result
+
+
+def kept_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    kept: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+    impl: Impl = "auto",
+) -> Said:
+    """`linear_logprobs` renormalised over the tokens that a sampler kept at each position (top-k, top-p).
+
+    kept [..., K] int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are read. A
+    target that is not among them has the log-prob -inf.
+    """
+    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    _head("kept_logprobs", hidden, weight, targets, bias, temperature, softcap)
+    arguments.token_ids("kept_logprobs", "kept", kept)
+    if kept.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"kept_logprobs: kept {arguments.shape(kept)} do not go with targets {arguments.shape(targets)}"
+        )
+    unfit = rows.unfit(hidden, **transform)
+    tensors = (*_tensors(hidden, weight, targets, bias, temperature), kept)
+    run = choose("kept_logprobs", impl, tensors, _everywhere(unfit))
+    options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
+    result: Said = run(hidden, weight, targets, kept, **options)
+    return result
+
+
+def linear_policy_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    old_logp: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    objective: Objective = "clip",
+    ratio: Ratio = "token",
+    low: float = 0.2,
+    high: float = 0.2,
+    dual: float | None = None,
+    aggregation: Aggregation | Tensor = "token_mean",
+    length: int | None = None,
+    reference: Tensor | None = None,
+    kl: float = 0.0,
+    kl_value: Estimator = "k3",
+    kl_gradient: Estimator = "k2",
+    entropy_weight: float = 0.0,
+    correction: Tensor | None = None,
+    impl: Impl = "auto",
+) -> LinearPolicyLoss:
+    """`policy_loss` of `linear_logprobs`, with the gradients of `hidden`, `weight` and `bias` found on the way.
+
+    hidden [B,T,H], weight [V,H], targets [B,T] int64 (read where `mask`), the rest as in `policy_loss`. -> loss and
+    metrics, and the log-probs and entropies [B,T], detached. Three matrix products in all, where those who compute the
+    logits once more for the gradient need four; rows whose gradient is exactly 0 (masked, clipped, without advantage)
+    take part in the first alone. Differentiable once.
+    """
+    tensors = {
+        "targets": targets,
+        "old_logp": old_logp,
+        "advantages": advantages,
+        "reference": reference,
+        "correction": correction,
+        "aggregation": aggregation if isinstance(aggregation, Tensor) else None,
+    }
+    if mask.ndim != 2:
+        raise ValueError(f"linear_policy_loss: mask must be [B,T], got {arguments.shape(mask)}")
+    arguments.matching("linear_policy_loss", mask, **tensors)
+    arguments.flags("linear_policy_loss", mask=mask)
+    _head("linear_policy_loss", hidden, weight, targets, bias, temperature, softcap)
+    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    options: dict[str, Any] = {
+        "objective": objective,
+        "ratio": ratio,
+        "low": low,
+        "high": high,
+        "dual": dual,
+        "aggregation": aggregation,
+        "length": length,
+        "reference": reference,
+        "kl": kl,
+        "kl_value": kl_value,
+        "kl_gradient": kl_gradient,
+        "entropy_weight": entropy_weight,
+        "correction": correction,
+    }
+    options_fit("linear_policy_loss", options)
+    unfit = rows.unfit(hidden, **transform)
+    given = (*_tensors(hidden, weight, targets, bias, temperature), mask, *tensors.values())
+    run = choose("linear_policy_loss", impl, given, _everywhere(unfit))
+    result: LinearPolicyLoss = run(
+        hidden, weight, targets, old_logp, advantages, mask, bias=bias, **transform, **options
+    )
+    return result
+
+
+def _head(
+    operation: str,
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    temperature: float | Tensor,
+    softcap: float | None,
+) -> None:
+    """Hidden states, the output matrix and its bias, and what is asked go together."""
+    shape = arguments.shape
+    if hidden.shape[:-1] != targets.shape:
+        raise ValueError(f"{operation}: hidden {shape(hidden)} do not go with targets {shape(targets)}")
+    if weight.ndim != 2 or weight.shape[1:] != hidden.shape[-1:]:
+        raise ValueError(f"{operation}: weight must be [V,{hidden.shape[-1]}], got {shape(weight)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"{operation}: bias must be [{len(weight)}], got {shape(bias)}")
+    if weight.dtype != hidden.dtype:
+        raise TypeError(f"{operation}: weight is {weight.dtype} but hidden {hidden.dtype}")
+    arguments.token_ids(operation, "targets", targets)
+    arguments.transform(operation, temperature, softcap)
+
+
+def _tensors(*given: object) -> tuple[Tensor | None, ...]:
+    return tuple(one if isinstance(one, Tensor) else None for one in given)
+
+
+def _everywhere(unfit: str | None) -> dict[str, str | None]:
+    """What is not for a row kernel is for none of the backends."""
+    return {"native": unfit, "cuda": unfit, "triton": unfit}

@@ -1,0 +1,100 @@
+"""Log-probabilities and entropies of tokens, from their logits."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+from torch import Tensor, distributed
+
+from rlaif_kernels import arguments, rows
+from rlaif_kernels.dispatch import Impl, choose
+
+__all__ = ["sharded_logprobs", "token_logprobs"]
+
+Said = Tensor | tuple[Tensor, Tensor]
+
+
+@overload
+def token_logprobs(
+    logits: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any
+) -> Tensor: ...
+@overload
+def token_logprobs(
+    logits: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Any
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def token_logprobs(logits: Tensor, targets: Tensor, *, entropy: bool, **options: Any) -> Said: ...
+def token_logprobs(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+    inplace_backward: bool = False,
+    impl: Impl = "auto",
+) -> Said:
+    """Log-probability of each target, and on request the entropy of each distribution, in nats.
+
+    logits [..., V], targets [...] int64 -> [...] float32 (float64 from float64), or a pair of them. Differentiable.
+    z = cap(scale * logits) / temperature, cap(u) = softcap * tanh(u / softcap); `temperature` is a number or [...].
+    Where the target is `ignore_index` the result is 0 and no gradient flows, whatever the logits hold.
+
+    With `inplace_backward` the gradient takes the place of the logits, so that nothing of their size is allocated: they
+    are lost, a second backward pass raises an error, and so does whoever else needs them for a gradient.
+    A target outside the vocabulary is an IndexError on the CPU; on a GPU, which is not waited for, its log-prob is NaN.
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"token_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
+        )
+    arguments.token_ids("token_logprobs", "targets", targets)
+    arguments.transform("token_logprobs", temperature, softcap)
+    tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
+    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    unfit = rows.unfit(logits, **transform)
+    run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
+    result: Said = run(
+        logits, targets, **transform, ignore_index=ignore_index, entropy=entropy, inplace_backward=inplace_backward
+    )
+    return result
+
+
+def sharded_logprobs(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    first: int,
+    group: Any = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+    impl: Impl = "auto",
+) -> Said:
+    """`token_logprobs` of logits whose vocabulary is cut up between the processes of a `torch.distributed` group.
+
+    logits [..., W]: this process's columns, of the tokens `first`, `first` + 1, ...; targets [...]: ids in the whole
+    vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
+    that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
+    """
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"sharded_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
+        )
+    if not distributed.is_initialized():
+        raise RuntimeError("sharded_logprobs: torch.distributed.init_process_group was not called")
+    arguments.token_ids("sharded_logprobs", "targets", targets)
+    arguments.transform("sharded_logprobs", temperature, softcap)
+    arguments.number("sharded_logprobs", "first", first, least=0)
+    tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
+    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    unfit = rows.unfit(logits, **transform)
+    run = choose("sharded_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
+    result: Said = run(
+        logits, targets, first=first, group=group, **transform, ignore_index=ignore_index, entropy=entropy
+    )
+    return result

@@ -1,0 +1,148 @@
+"""Policy-gradient losses and KL estimates, by token. Meaning and formulas stand in `reference.losses`."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from torch import Tensor
+
+from rlaif_kernels import arguments
+from rlaif_kernels.dispatch import Impl, choose
+from rlaif_kernels.reference.losses import (
+    METRICS,
+    Aggregation,
+    Estimator,
+    LinearPolicyLoss,
+    Objective,
+    PolicyLoss,
+    Ratio,
+    token_weights,
+)
+
+__all__ = [
+    "METRICS",
+    "Aggregation",
+    "Estimator",
+    "LinearPolicyLoss",
+    "Objective",
+    "PolicyLoss",
+    "Ratio",
+    "kl_estimate",
+    "policy_loss",
+    "token_weights",
+]
+
+
+def kl_estimate(
+    logp: Tensor,
+    reference: Tensor,
+    *,
+    value: Estimator = "k3",
+    gradient: Estimator | None = None,
+    ratio: Tensor | None = None,
+    impl: Impl = "auto",
+) -> Tensor:
+    """Per-token estimates of KL(policy || reference) on the policy's own tokens, with the gradient chosen apart.
+
+    Any shape, log-probs -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased, k3
+    unbiased and never negative; as a loss k2 has the gradient of the reverse KL and k3 that of the forward one, while
+    that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is there.
+    """
+    arguments.matching("kl_estimate", logp, reference=reference, ratio=ratio)
+    arguments.one_of("kl_estimate", "value", value, get_args(Estimator))
+    if gradient is not None:
+        arguments.one_of("kl_estimate", "gradient", gradient, get_args(Estimator))
+    run = choose("kl_estimate", impl, (logp, reference, ratio))
+    result: Tensor = run(logp, reference, value=value, gradient=gradient, ratio=ratio)
+    return result
+
+
+def policy_loss(
+    logp: Tensor,
+    old_logp: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    objective: Objective = "clip",
+    ratio: Ratio = "token",
+    low: float = 0.2,
+    high: float = 0.2,
+    dual: float | None = None,
+    aggregation: Aggregation | Tensor = "token_mean",
+    length: int | None = None,
+    reference: Tensor | None = None,
+    kl: float = 0.0,
+    kl_value: Estimator = "k3",
+    kl_gradient: Estimator = "k2",
+    entropy: Tensor | None = None,
+    entropy_weight: float = 0.0,
+    correction: Tensor | None = None,
+    impl: Impl = "auto",
+) -> PolicyLoss:
+    """The loss of PPO, GRPO, Dr. GRPO, DAPO, CISPO or GSPO, and its metrics, from one pass over the tokens.
+
+    All tensors [B,T]; -> `PolicyLoss(loss, metrics)`, differentiable once with respect to `logp` and `entropy`. What
+    each option means is written at `reference.policy_loss`, with the papers. By name:
+
+    - PPO: the defaults; dual-clip PPO: dual=3.0
+    - GRPO: aggregation="sequence_mean", kl=0.04 with `reference`; Dr. GRPO: aggregation="constant", length=L
+    - DAPO: low=0.2, high=0.28; CISPO: objective="cispo", low=1.0, high=4.0
+    - GSPO: ratio="sequence", low=3e-4, high=4e-4, aggregation="sequence_mean"
+    """
+    tensors = {
+        "old_logp": old_logp,
+        "advantages": advantages,
+        "mask": mask,
+        "reference": reference,
+        "entropy": entropy,
+        "correction": correction,
+        "aggregation": aggregation if isinstance(aggregation, Tensor) else None,
+    }
+    if logp.ndim != 2:
+        raise ValueError(f"policy_loss: logp must be [B,T], got {arguments.shape(logp)}")
+    arguments.matching("policy_loss", logp, **tensors)
+    arguments.flags("policy_loss", mask=mask)
+    options: dict[str, Any] = {
+        "objective": objective,
+        "ratio": ratio,
+        "low": low,
+        "high": high,
+        "dual": dual,
+        "aggregation": aggregation,
+        "length": length,
+        "reference": reference,
+        "kl": kl,
+        "kl_value": kl_value,
+        "kl_gradient": kl_gradient,
+        "entropy": entropy,
+        "entropy_weight": entropy_weight,
+        "correction": correction,
+    }
+    options_fit("policy_loss", options)
+    run = choose("policy_loss", impl, (logp, *tensors.values()))
+    result: PolicyLoss = run(logp, old_logp, advantages, mask, **options)
+    return result
+
+
+def options_fit(operation: str, options: dict[str, Any]) -> None:
+    """Raise ValueError for what `policy_loss` cannot mean."""
+    arguments.one_of(operation, "objective", options["objective"], get_args(Objective))
+    arguments.one_of(operation, "ratio", options["ratio"], get_args(Ratio))
+    arguments.one_of(operation, "kl_value", options["kl_value"], get_args(Estimator))
+    arguments.one_of(operation, "kl_gradient", options["kl_gradient"], get_args(Estimator))
+    for name in ("low", "high", "kl"):
+        arguments.number(operation, name, options[name], least=0)
+    if options["dual"] is not None:
+        arguments.number(operation, "dual", options["dual"], least=1, above=True)
+        if options["objective"] == "cispo":
+            raise ValueError(f"{operation}: dual goes with objective 'clip' alone")
+    if options["kl"] and options["reference"] is None:
+        raise ValueError(f"{operation}: kl is {options['kl']}, which needs reference")
+    if options["entropy_weight"] and "entropy" in options and options["entropy"] is None:
+        raise ValueError(f"{operation}: entropy_weight is {options['entropy_weight']}, which needs entropy")
+    if not isinstance(options["aggregation"], Tensor):
+        arguments.one_of(operation, "aggregation", options["aggregation"], get_args(Aggregation))
+        constant = options["aggregation"] == "constant"
+        if constant != (options["length"] is not None) or (constant and not options["length"] >= 1):
+            needs = "needs a length of at least 1" if constant else "has no length"
+            raise ValueError(f"{operation}: aggregation {options['aggregation']!r} {needs}, got {options['length']}")

@@ -1,0 +1,13 @@
+"""What all definitions have in common: the precision that is reckoned in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["accumulation"]
+
+
+def accumulation(*tensors: Tensor | None) -> torch.dtype:
+    """The dtype sums are kept in and results come back in: float64 if any input has it, else float32."""
+    return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
