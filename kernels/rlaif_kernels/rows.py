@@ -40,7 +40,7 @@ class Said(NamedTuple):
     logp: Tensor
     entropy: Tensor | None
     largest: Tensor
-    """A z of the row that is close to its largest, from which the others are reckoned."""
+    """A z close to the row's largest, from which the others are reckoned; in the backend's own units, as is `logsum`."""
     logsum: Tensor
     """log of the sum of e^(z - largest)."""
 
@@ -51,9 +51,12 @@ class Backend(Protocol):
     def fold(self, logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
         """Take in the columns `first`, `first` + 1, ... of the vocabulary; None: these are the first taken in.
 
-        state [N,4] f32: m, close to the largest z so far; the sum of e^(z - m); the sum of e^(z - m) (z - m); the
-        target's z once its column was taken in, 0 before. It may be changed in place, and is returned.
+        state [N,4] f32, in the backend's own units: a z close to the largest so far, the sum of e^(z - it), the sum of
+        e^(z - it) (z - it), and what is known of the target's z. Changed in place, and returned.
         """
+
+    def merge(self, state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+        """Take in what another state holds of other columns, in place; returned."""
 
     def finish(self, state: Tensor, rows: Rows, entropy: bool) -> Said: ...
 
@@ -84,11 +87,18 @@ def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
     for name, number in numbers.items():
         if isinstance(number, Tensor) and (name != "temperature" or number.requires_grad):
             return f"has no gradient with respect to the {name}"
-        if not isinstance(number, Tensor) and number is not None and not TINY <= abs(number) <= 1 / TINY:
+        if not all(end is None or TINY <= abs(float(end)) <= 1 / TINY for end in _ends(number)):
             return f"takes a {name} between {TINY} and {1 / TINY}"
     if transformed() or unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
         return "is not for torch.func and forward-mode differentiation"
     return None
+
+
+def _ends(number: float | Tensor | None) -> tuple[float | Tensor | None, ...]:
+    """The number, or the smallest and the largest of several, where looking at them waits for no device."""
+    if not isinstance(number, Tensor):
+        return (number,)
+    return number.aminmax() if number.numel() and number.is_cpu and not torch.compiler.is_compiling() else ()
 
 
 def transformed() -> bool:
