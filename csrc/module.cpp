@@ -19,6 +19,9 @@ void register_decode(pybind11::module_& module);
 namespace rlaif::logprobs {
 void register_logprobs(pybind11::module_& module);
 }
+namespace rlaif::policy {
+void register_policy(pybind11::module_& module);
+}
 
 namespace {
 
@@ -53,4 +56,5 @@ PYBIND11_MODULE(_native, module) {
     rlaif::register_gae(module);
     rlaif::decode::register_decode(module);
     rlaif::logprobs::register_logprobs(module);
+    rlaif::policy::register_policy(module);
 }

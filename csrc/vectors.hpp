@@ -24,8 +24,13 @@ using Vector = float __attribute__((vector_size(lanes * 4), aligned(4), may_alia
 using Integers = std::int32_t __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 using Halves = std::uint16_t __attribute__((vector_size(lanes * 2), aligned(2), may_alias));
 
+using Bytes = std::uint8_t __attribute__((vector_size(lanes), aligned(1), may_alias));
+
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Integers load_flags(const bool* from) {  // -1 where true
+    return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Integers) != 0;
+}
 inline Vector all(float value) { return Vector{} + value; }
 inline Integers bits(Vector value) { return reinterpret_cast<const Integers&>(value); }
 inline Vector floats(Integers value) { return reinterpret_cast<const Vector&>(value); }

@@ -33,6 +33,10 @@ class Rows(NamedTuple):
     temperatures: Tensor | None
     """[N] f32, contiguous: one a row, in the place of `temperature`."""
 
+    def take(self, some: Tensor | slice) -> Rows:
+        each = self.temperatures
+        return self._replace(targets=self.targets[some], temperatures=each if each is None else each[some])
+
 
 class Said(NamedTuple):
     """What is said of N rows, [N] f32 each; 0 where the target is ignored."""
@@ -44,9 +48,15 @@ class Said(NamedTuple):
     logsum: Tensor
     """log of the sum of e^(z - largest)."""
 
+    def take(self, some: Tensor | slice) -> Said:
+        return Said(*[one if one is None else one[some] for one in self])
+
 
 class Backend(Protocol):
     """Row kernels. Logits are [N,W], f32, bf16 or f16, each row dense, rows at any distance; sums are kept in f32."""
+
+    def check(self, rows: Rows, vocabulary: int) -> None:
+        """Raise IndexError for a target that is not in the vocabulary, where that can be seen without waiting."""
 
     def fold(self, logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
         """Take in the columns `first`, `first` + 1, ... of the vocabulary; None: these are the first taken in.
