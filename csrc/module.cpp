@@ -5,7 +5,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "gae.hpp"
 #include "team.hpp"
 #include "variants.hpp"
 
@@ -21,6 +20,9 @@ void register_logprobs(pybind11::module_& module);
 }
 namespace rlaif::policy {
 void register_policy(pybind11::module_& module);
+}
+namespace rlaif::scans {
+void register_scans(pybind11::module_& module);
 }
 
 namespace {
@@ -53,8 +55,8 @@ PYBIND11_MODULE(_native, module) {
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());
-    rlaif::register_gae(module);
     rlaif::decode::register_decode(module);
     rlaif::logprobs::register_logprobs(module);
     rlaif::policy::register_policy(module);
+    rlaif::scans::register_scans(module);
 }

@@ -33,7 +33,7 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "policy_loss": ("losses", ("native",)),
     "sharded_logprobs": ("logprobs", ()),
     "token_logprobs": ("logprobs", ("native",)),
-    "vtrace": ("scans", ()),
+    "vtrace": ("scans", ("native",)),
 }
 NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.
