@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace rlaif::logprobs {
+#include "kinds.hpp"
 
-enum class Kind : int { float32, bfloat16, float16 };
+namespace rlaif::logprobs {
 
 // A block of columns of rows of logits. z = cap * tanh(scale * logit / cap) / temperature, or scale * logit /
 // temperature where cap is 0.

@@ -15,6 +15,9 @@
 namespace rlaif::decode {
 void register_decode(pybind11::module_& module);
 }
+namespace rlaif::kept {
+void register_kept(pybind11::module_& module);
+}
 namespace rlaif::logprobs {
 void register_logprobs(pybind11::module_& module);
 }
@@ -56,6 +59,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("variants", &rlaif::variants);
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());
     rlaif::decode::register_decode(module);
+    rlaif::kept::register_kept(module);
     rlaif::logprobs::register_logprobs(module);
     rlaif::policy::register_policy(module);
     rlaif::scans::register_scans(module);

@@ -25,7 +25,7 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ()),
     "gae": ("scans", ("native",)),
     "group_normalise": ("normalise", ()),
-    "kept_logprobs": ("linear", ()),
+    "kept_logprobs": ("linear", ("native",)),
     "kl_estimate": ("losses", ()),
     "linear_logprobs": ("linear", ("native",)),
     "linear_policy_loss": ("linear", ("native",)),

@@ -58,6 +58,9 @@ class Backend(Protocol):
     def check(self, rows: Rows, vocabulary: int) -> None:
         """Raise IndexError for a target that is not in the vocabulary, where that can be seen without waiting."""
 
+    def check_ids(self, ids: Tensor, vocabulary: int) -> None:
+        """The same for other ids than targets; those below 0 stand for none."""
+
     def fold(self, logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
         """Take in the columns `first`, `first` + 1, ... of the vocabulary; None: these are the first taken in.
 

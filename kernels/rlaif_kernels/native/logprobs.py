@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import rows as row_kernels
-from rlaif_kernels.native import address, binary
+from rlaif_kernels.native import KINDS, address, binary
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["descend", "finish", "fold", "forward", "merge", "token_logprobs"]
+__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "token_logprobs"]
 
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/logprobs.hpp
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
 
@@ -79,6 +78,11 @@ def check(rows: Rows, vocabulary: int) -> None:
     wrong = binary.logprobs_astray(rows.targets.data_ptr(), len(rows.targets), vocabulary, rows.ignored)
     if wrong >= 0:
         raise astray(rows, wrong, vocabulary)
+
+
+def check_ids(ids: Tensor, vocabulary: int) -> None:
+    if bool((ids >= vocabulary).any()):
+        raise IndexError(f"kept token {int(ids.max())} is not in a vocabulary of {vocabulary}")
 
 
 def astray(rows: Rows, wrong: int, vocabulary: int) -> IndexError:
