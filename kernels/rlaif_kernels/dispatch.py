@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 from torch import __version__ as torch_version
+
+from rlaif_kernels import reference
 
 __all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "unmet_requirements"]
 
@@ -83,6 +86,9 @@ def choose(
 
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
+    if torch.compiler.is_compiling() and impl in ("auto", "torch"):
+        # What a compiler shall not look into stands in `library`; it sees definitions, and chooses for itself.
+        return getattr(reference, operation)  # type: ignore[no-any-return]
     names = offered(operation)
     if impl == "auto":
         for name, reason in unmet_requirements().items():

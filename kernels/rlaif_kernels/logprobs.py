@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor, distributed
 
-from rlaif_kernels import arguments, rows
+from rlaif_kernels import arguments, library, rows
 from rlaif_kernels.dispatch import Impl, choose
 
 __all__ = ["sharded_logprobs", "token_logprobs"]
@@ -54,11 +55,12 @@ def token_logprobs(
     arguments.transform("token_logprobs", temperature, softcap)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    options = {**transform, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
+    if torch.compiler.is_compiling() and library.covers(logits, impl):
+        return library.token_logprobs(logits, targets, **options)
     unfit = rows.unfit(logits, **transform)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
-    result: Said = run(
-        logits, targets, **transform, ignore_index=ignore_index, entropy=entropy, inplace_backward=inplace_backward
-    )
+    result: Said = run(logits, targets, **options)
     return result
 
 

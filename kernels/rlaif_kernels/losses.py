@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments
+from rlaif_kernels import arguments, library
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.reference.losses import (
     METRICS,
@@ -120,6 +120,8 @@ def policy_loss(
         "correction": correction,
     }
     options_fit("policy_loss", options)
+    if torch.compiler.is_compiling() and library.covers(logp, impl):
+        return library.policy_loss(logp, old_logp=old_logp, advantages=advantages, mask=mask, **options)
     double = any(one is not None and one.dtype == torch.float64 for one in (logp, *tensors.values()))
     unfit = "computes in float32 and got float64" if double else None
     run = choose("policy_loss", impl, (logp, *tensors.values()), {"native": unfit, "cuda": unfit, "triton": unfit})

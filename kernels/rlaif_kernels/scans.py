@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments
+from rlaif_kernels import arguments, library
 from rlaif_kernels.dispatch import Impl, choose
 
 __all__ = ["discounted_returns", "gae", "lambda_returns", "vtrace"]
@@ -35,17 +35,12 @@ def gae(
     arguments.matching("gae", rewards, values=values, mask=mask, dones=dones, next_values=next_values)
     arguments.flags("gae", mask=mask, dones=dones)
     arguments.per_row("gae", rows, rewards, gamma=gamma, lam=lam)
+    given = {"rewards": rewards, "values": values, "mask": mask}
+    options = {"gamma": gamma, "lam": lam, "dones": dones, "next_values": next_values, "cu_seqlens": cu_seqlens}
+    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+        return library.gae(**given, **options)
     run = choose("gae", impl, (rewards, values, mask, dones, next_values))
-    pair: tuple[Tensor, Tensor] = run(
-        rewards,
-        values,
-        mask,
-        gamma=gamma,
-        lam=lam,
-        dones=dones,
-        next_values=next_values,
-        cu_seqlens=cu_seqlens,
-    )
+    pair: tuple[Tensor, Tensor] = run(**given, **options)
     return pair
 
 
@@ -128,18 +123,15 @@ def vtrace(
     arguments.per_row("vtrace", rows, rewards, gamma=gamma, lam=lam)
     arguments.number("vtrace", "rho_clip", rho_clip, least=0, above=True)
     arguments.number("vtrace", "trace_clip", trace_clip, least=0)
+    options = {
+        "gamma": gamma,
+        "lam": lam,
+        "rho_clip": rho_clip,
+        "trace_clip": trace_clip,
+        "cu_seqlens": cu_seqlens,
+    }
+    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+        return library.vtrace(log_ratios=log_ratios, **others, **options)
     run = choose("vtrace", impl, (log_ratios, *others.values()))
-    pair: tuple[Tensor, Tensor] = run(
-        log_ratios,
-        rewards,
-        values,
-        mask,
-        gamma=gamma,
-        lam=lam,
-        rho_clip=rho_clip,
-        trace_clip=trace_clip,
-        dones=dones,
-        next_values=next_values,
-        cu_seqlens=cu_seqlens,
-    )
+    pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
     return pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from rlaif_kernels.native import address, binary
 from rlaif_kernels.reference.losses import METRICS, Aggregation, Estimator, Objective, PolicyLoss, Ratio, token_weights
 
-__all__ = ["policy_loss"]
+__all__ = ["arranged", "measured", "policy_loss"]
 
 ESTIMATORS = get_args(Estimator)  # in the order of csrc/policy.hpp
 variant = ""
@@ -39,20 +40,26 @@ def policy_loss(
     entropy_weight: float = 0.0,
     correction: Tensor | None = None,
 ) -> PolicyLoss:
-    weights = token_weights(mask, aggregation, length) if isinstance(aggregation, str) else aggregation
-    given = [old_logp, advantages, weights, mask, reference, entropy, correction]
-    options = (
-        objective == "cispo",
-        ratio == "sequence",
-        1 - low,
-        1 + high,
-        math.inf if dual is None else dual,
-        kl,
-        entropy_weight,
-        ESTIMATORS.index(kl_value),
-        ESTIMATORS.index(kl_gradient),
-    )
+    given, options = arranged(locals())
     return PolicyLoss(*_PolicyLoss.apply(logp, entropy, given, options))  # type: ignore[no-untyped-call]
+
+
+def arranged(of: dict[str, Any]) -> tuple[list[Tensor | None], tuple[float, ...]]:
+    """The arguments of `policy_loss`, but for log-probs and entropies, as `measured` takes them."""
+    mask, aggregation = of["mask"], of["aggregation"]
+    weights = token_weights(mask, aggregation, of["length"]) if isinstance(aggregation, str) else aggregation
+    options = (
+        of["objective"] == "cispo",
+        of["ratio"] == "sequence",
+        1 - of["low"],
+        1 + of["high"],
+        math.inf if of["dual"] is None else of["dual"],
+        of["kl"],
+        of["entropy_weight"],
+        ESTIMATORS.index(of["kl_value"]),
+        ESTIMATORS.index(of["kl_gradient"]),
+    )
+    return [of["old_logp"], of["advantages"], weights, mask, of["reference"], of["correction"]], options
 
 
 class _PolicyLoss(torch.autograd.Function):
@@ -62,20 +69,9 @@ class _PolicyLoss(torch.autograd.Function):
     def forward(
         ctx: Any, logp: Tensor, entropy: Tensor | None, given: list[Tensor | None], options: tuple[float, ...]
     ) -> tuple[Tensor, Tensor]:
-        old, advantages, weights, mask, *others = given
-        assert mask is not None
-        floats = [_floats(one) for one in (logp, old, advantages, weights)]
-        flags, some = mask.contiguous(), [_floats(one) for one in others]
-        out = torch.empty(1 + len(METRICS))
+        loss, metrics, *slopes = measured(logp, entropy, given, options)
         ctx.dtypes = logp.dtype, None if entropy is None else entropy.dtype
-        of_logp = torch.empty(logp.shape)
-        of_entropy = torch.empty(logp.shape) if entropy is not None and entropy.requires_grad else None
-        pointers = [*map(address, floats), flags.data_ptr(), *map(address, some)]
-        threads = torch.get_num_threads()
-        written = (address(of_logp), address(of_entropy), out.data_ptr())
-        binary.policy_loss(*logp.shape, *pointers, *options, *written, threads, variant)
-        ctx.save_for_backward(of_logp, of_entropy)
-        loss, metrics = out[0], out[1:]
+        ctx.save_for_backward(*slopes)
         ctx.mark_non_differentiable(metrics)
         return loss, metrics
 
@@ -84,6 +80,27 @@ class _PolicyLoss(torch.autograd.Function):
     def backward(ctx: Any, of_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         slopes = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         return *[one if one is None else (of_loss * one).to(dtype) for one, dtype in slopes], None, None
+
+
+def measured(
+    logp: Tensor, entropy: Tensor | None, given: Sequence[Tensor | None], options: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The loss, its metrics [8], and its gradients with respect to logp and entropy [B,T] f32.
+
+    given: old log-probs, advantages, weights, mask, reference, correction; options in the order of csrc/policy.hpp.
+    """
+    old, advantages, weights, mask, reference, correction = given
+    assert mask is not None
+    # These locals own what the addresses point at until the call returns.
+    floats = [_floats(one) for one in (logp, old, advantages, weights)]
+    flags, some = mask.contiguous(), [_floats(one) for one in (reference, entropy, correction)]
+    out = torch.empty(1 + len(METRICS))
+    of_logp = torch.empty(logp.shape)
+    of_entropy = torch.empty(logp.shape) if entropy is not None else None
+    pointers = [*map(address, floats), flags.data_ptr(), *map(address, some)]
+    written = (of_logp.data_ptr(), address(of_entropy), out.data_ptr())
+    binary.policy_loss(*logp.shape, *pointers, *options, *written, torch.get_num_threads(), variant)
+    return out[0], out[1:], of_logp, of_entropy
 
 
 def _floats(tensor: Tensor | None) -> Tensor | None:

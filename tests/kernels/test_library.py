@@ -1,0 +1,89 @@
+"""The kernels under torch.compile: in one graph, with the same numbers, and registered as torch wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rlaif_kernels as rk
+from rlaif_kernels import library  # noqa: F401  registers the operators
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+
+
+def head() -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(6, 8, requires_grad=True), torch.randn(40, 8, requires_grad=True), torch.randn(40)
+
+
+TARGETS = torch.tensor([1, -100, 39, 0, 5, 5])
+NUMBERS = (-100, 0.9, 1.0, 0.0)
+MASK = torch.tensor([[True, True, False, True], [False, True, True, True]])
+
+
+def rows() -> list[Tensor]:
+    return [torch.randn(2, 4) for _ in range(4)]
+
+
+OPERATORS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "token_logprobs": lambda: (torch.randn(6, 40, requires_grad=True), TARGETS, None, *NUMBERS),
+    "linear_logprobs": lambda: (*head(), TARGETS, torch.rand(6) + 0.5, *NUMBERS),
+    "gae": lambda: ([*rows()[:2], MASK, torch.rand(2)], "rewards,values,mask,gamma,lam", [0.8]),
+    "vtrace": lambda: ([*rows()[:3], MASK], "log_ratios,rewards,values,mask,gamma,rho_clip", [0.9, 1.0]),
+    "policy_loss": lambda: (
+        rows()[0].requires_grad_(),
+        rows()[1].requires_grad_(),
+        *rows()[:3],
+        MASK,
+        rows()[0],
+        None,
+        [0.0, 0.0, 0.8, 1.2, 3.0, 0.1, 0.2, 2.0, 1.0],
+    ),
+}
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_registered_as_torch_wants_it(name: str) -> None:
+    said = torch.library.opcheck(getattr(torch.ops.rlaif, name).default, OPERATORS[name]())
+    assert set(said.values()) == {"SUCCESS"}
+
+
+WEIGHT = torch.linspace(-1, 1, 360).sin().view(40, 9)
+OPTIONS = {"temperature": 0.7, "softcap": 2.0, "entropy": True}
+CALLS: dict[str, Callable[..., Any]] = {
+    "token_logprobs": lambda x, impl: rk.token_logprobs(x, TARGETS, impl=impl, **OPTIONS),
+    "linear_logprobs": lambda x, impl: rk.linear_logprobs(x[:, :9], WEIGHT, TARGETS, impl=impl, **OPTIONS),
+    "gae": lambda x, impl: rk.gae(x, x, x > -1, gamma=0.9, dones=x > 1, impl=impl),
+    "vtrace": lambda x, impl: rk.vtrace(x, x, x, x > -1, gamma=0.9, next_values=x, impl=impl),
+    "lambda_returns": lambda x, impl: rk.lambda_returns(x, x, x > -1, gamma=torch.ones(6), impl=impl),
+    "discounted_returns": lambda x, impl: rk.discounted_returns(x, x > -1, gamma=0.9, impl=impl),
+    "policy_loss": lambda x, impl: rk.policy_loss(x, x + 0.1, -x, x > -1, entropy=x * 2, entropy_weight=0.1, dual=2.0,
+                                                  impl=impl),
+    "masked_whiten": lambda x, impl: rk.masked_whiten(x, x > -1, impl=impl),
+    "kl_estimate": lambda x, impl: rk.kl_estimate(x, x.detach() + 0.3, gradient="k2", impl=impl),
+}  # fmt: skip
+
+
+def both_ways(call: Callable[..., Any], x: Tensor, impl: str) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    said = call(x, impl)
+    said = [said] if isinstance(said, Tensor) else list(said)
+    flowing = [one for one in said if one.requires_grad]
+    found = torch.autograd.grad(sum((one * one).sum() for one in flowing), x) if flowing else ()
+    return [*[one.detach() for one in said], *found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("impl", ["auto", "torch"])
+@pytest.mark.parametrize("name", CALLS)
+def test_one_graph_has_the_same_numbers(name: str, impl: str) -> None:
+    torch._dynamo.reset()
+    x, call = torch.randn(6, 40), CALLS[name]
+    wanted = both_ways(call, x, impl)
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    for one, other in zip(both_ways(compiled, x, impl), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
