@@ -1,0 +1,82 @@
+"""`reference.sharded_logprobs` by a backend's row kernels: four numbers a position are exchanged, once."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.autograd.function import once_differentiable
+
+from rlaif_kernels.rows import Backend, Rows, Said, asked, dense
+
+__all__ = ["merged", "sharded_logprobs"]
+
+
+def sharded_logprobs(
+    backend: Backend,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    first: int,
+    group: Any = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """As defined, for what is not `rows.unfit`; the processes' states are joined in the order of their ranks.
+
+    Differentiable once, without another exchange.
+    """
+    rows = asked(targets, temperature, softcap, scale, ignore_index)
+    flat = logits.reshape(targets.numel(), logits.shape[-1])
+    said = Sharded.apply(flat, rows, backend, first, group, entropy)  # type: ignore[no-untyped-call]
+    logp: Tensor = said[0].view(targets.shape)
+    return (logp, said[1].view(targets.shape)) if entropy else logp
+
+
+def merged(states: Tensor) -> Tensor:
+    """The states [R,N,4] of the same rows in R places -> [N,4], summed in the order of the places."""
+    m, mass, moment, chosen = states.unbind(-1)
+    top = m.amax(0)
+    shift = (m - top.masked_fill(top == -torch.inf, 0.0)).masked_fill(m == -torch.inf, 0.0)
+    share = shift.exp()
+    sums = [share * mass, share * (moment + shift * mass), chosen]
+    # One after the other: the order of torch's own sum over a dimension depends on the shape.
+    return torch.stack([top, *(reduce(torch.add, each.unbind(0)) for each in sums)], -1)
+
+
+class Sharded(torch.autograd.Function):
+    """[N,W] of the columns from `first` on -> what is said of the N rows, as in `rows.Logprobs`."""
+
+    @staticmethod
+    def forward(
+        logits: Tensor, rows: Rows, backend: Backend, first: int, group: Any, entropy: bool
+    ) -> tuple[Tensor | None, ...]:
+        own = backend.fold(dense(logits), rows, first, None)
+        states = own.new_empty(distributed.get_world_size(group), *own.shape)
+        distributed.all_gather(list(states.unbind(0)), own, group=group)
+        return tuple(backend.finish(merged(states), rows, entropy))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        logits, rows, ctx.backend, ctx.first, *_ = inputs
+        ctx.asked = rows[1:5]
+        ctx.save_for_backward(logits, rows.targets, rows.temperatures, *output)
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        logits, targets, temperatures, *told = ctx.saved_tensors
+        if of_logp is None and of_entropy is None:
+            return (None,) * 6
+        slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        rows = Rows(targets, *ctx.asked, temperatures)
+        ctx.backend.descend(dense(logits), rows, ctx.first, Said(*told), *slopes, gradient)
+        return gradient, None, None, None, None, None
