@@ -29,7 +29,7 @@ def sharded_logprobs(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """As defined, for what is not `rows.unfit`; the processes' states are joined in the order of their ranks.
 
-    Differentiable once, without another exchange.
+    Differentiable once, without another exchange. The log-prob of a target outside the vocabulary is NaN.
     """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     flat = logits.reshape(targets.numel(), logits.shape[-1])
@@ -57,9 +57,14 @@ class Sharded(torch.autograd.Function):
         logits: Tensor, rows: Rows, backend: Backend, first: int, group: Any, entropy: bool
     ) -> tuple[Tensor | None, ...]:
         own = backend.fold(dense(logits), rows, first, None)
+        # One row more says where this process's columns end, and so how large the vocabulary is.
+        own = torch.cat([own, own.new_full((1, 4), first + logits.shape[1])])
         states = own.new_empty(distributed.get_world_size(group), *own.shape)
         distributed.all_gather(list(states.unbind(0)), own, group=group)
-        return tuple(backend.finish(merged(states), rows, entropy))
+        said = backend.finish(merged(states[:, :-1]), rows, entropy)
+        outside = (rows.targets < 0) | (rows.targets >= states[:, -1, 0].amax())
+        said.logp.masked_fill_(outside & (rows.targets != rows.ignored), torch.nan)
+        return tuple(said)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -70,13 +75,13 @@ class Sharded(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         logits, targets, temperatures, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 6
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        rows = Rows(targets, *ctx.asked, temperatures)
+        rows = Rows(*(targets, *ctx.asked, temperatures))
         ctx.backend.descend(dense(logits), rows, ctx.first, Said(*told), *slopes, gradient)
         return gradient, None, None, None, None, None

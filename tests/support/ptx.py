@@ -25,7 +25,7 @@ class Compiled(NamedTuple):
 def compiled(
     kernel: Any, capability: int, arguments: dict[str, Any], *, aligned: bool = True, warps: int = 4, stages: int = 3
 ) -> Compiled:
-    """`arguments`: the type of each ("*bf16", "i32", "fp32"), or the value of one that is compiled in, as the upper-case ones are.
+    """`arguments`: the type of each ("*bf16", "i32", "fp32"); of upper-case ones, and of None, the value.
 
     aligned: pointers, and strides by their names, are multiples of 16.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from rlaif_kernels.rows import transformed
 
-__all__ = ["OPTIONS", "build_info", "interpreted", "missing", "refuses"]
+__all__ = ["OPTIONS", "build_info", "device_of", "interpreted", "missing", "refuses"]
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 """For the compiler: multiplications and additions are fused, whatever the default of this triton is."""
@@ -63,3 +64,8 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
         if unpack_dual(tensor).tangent is not None:  # type: ignore[no-untyped-call]
             return "is not for forward-mode differentiation"
     return None
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Inside, kernels are launched on the GPU that holds the tensor: Triton takes the current one."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from rlaif_kernels.rows import Rows, Said, dense
-from rlaif_kernels.triton import OPTIONS, interpreted
+from rlaif_kernels.triton import OPTIONS, device_of, interpreted
 from rlaif_kernels.triton.kernels import linear as kernels
 from rlaif_kernels.triton.logprobs import asked_of, join, room
 
@@ -58,7 +58,7 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
     if described:
         sizes = [tiles.rows, tiles.depth], [tiles.columns, tiles.depth]
         given = [TensorDescriptor.from_tensor(x, size) for x, size in zip(given, sizes, strict=True)]
-    with torch.cuda.device_of(hidden):
+    with device_of(hidden):
         kernels.fold_product[(min(blocks * segments, _processors(hidden)),)](
             *(given[0], hidden.stride(0), given[1], weight.stride(0), bias if bias is None else bias.contiguous()),
             *(height, vocabulary, depth, *asked_of(rows), blocks, segments, states),

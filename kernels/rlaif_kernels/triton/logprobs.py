@@ -17,7 +17,7 @@ from torch import Tensor
 from rlaif_kernels import rows as row_kernels
 from rlaif_kernels import sharded
 from rlaif_kernels.rows import Rows, Said
-from rlaif_kernels.triton import OPTIONS
+from rlaif_kernels.triton import OPTIONS, device_of
 from rlaif_kernels.triton.kernels import rows as kernels
 
 __all__ = [
@@ -76,7 +76,7 @@ def descend(
     height, width = logits.shape
     segments = triton.cdiv(width, SEGMENT)
     entropy = None if of_entropy is None else said.entropy
-    with torch.cuda.device_of(logits):
+    with device_of(logits):
         kernels.descend[(height * segments,)](
             *(logits, logits.stride(0), *asked_of(rows), first, width, segments),
             *(said.largest, said.logsum, entropy, of_logp, of_entropy, out, out.stride(0)),
@@ -97,7 +97,7 @@ def room(like: Tensor, entropy: bool) -> Said:
 def join(states: Tensor, rows: Rows, *, state: Tensor | None = None, said: Said | None = None) -> None:
     """[N,S,4] -> one state [N,4] and what is said of it, where they are wanted."""
     height, slots = states.shape[:2]
-    with torch.cuda.device_of(states):
+    with device_of(states):
         kernels.join[(triton.cdiv(height, JOINED),)](
             *(states, height, slots, rows.targets, rows.ignored, state),
             *((None,) * 4 if said is None else said),
@@ -116,7 +116,7 @@ def _segments(
     states = torch.empty(height, segments + (state is not None), 4, device=logits.device)
     if state is not None:
         states[:, -1] = state
-    with torch.cuda.device_of(logits):
+    with device_of(logits):
         kernels.fold[(height * segments,)](
             *(logits, logits.stride(0), *asked_of(rows), first, width, segments, states, states.shape[1]),
             SOFTCAP=bool(rows.softcap),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlaif_kernels import reference
 from rlaif_kernels.reference.numbers import accumulation
-from rlaif_kernels.triton import OPTIONS
+from rlaif_kernels.triton import OPTIONS, device_of
 from rlaif_kernels.triton.kernels import normalise as kernels
 
 __all__ = ["TILE", "masked_whiten"]
@@ -51,8 +51,8 @@ def _whitened(x: Tensor, mask: Tensor, eps: float) -> Tensor:
     size, tiles = x.numel(), triton.cdiv(x.numel(), TILE)
     parts, moments = (torch.empty(shape, dtype=torch.float64, device=x.device) for shape in ((tiles, 4), 2))
     options = {"DTYPE": tl.float64 if out.dtype == torch.float64 else tl.float32, "TILE": TILE, **OPTIONS}
-    with torch.cuda.device_of(x):
+    with device_of(x):
         kernels.partials[(tiles,)](x, mask, parts, size, **options)
         kernels.merge[(1,)](parts, tiles, moments, TILES=TILES, **OPTIONS)
-        kernels.apply[(tiles,)](x, mask, moments, out, size, float(eps), **options)
+        kernels.apply[(tiles,)](x, mask, moments, out, size, EPS=float(eps), **options)
     return out

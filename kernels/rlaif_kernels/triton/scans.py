@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rlaif_kernels.reference.numbers import accumulation
-from rlaif_kernels.triton import OPTIONS
+from rlaif_kernels.triton import OPTIONS, device_of
 from rlaif_kernels.triton.kernels import scans as kernels
 
 __all__ = ["BLOCK", "ENOUGH", "gae", "vtrace"]
@@ -79,13 +79,13 @@ def _scanned(
     options = {"DTYPE": tl.float64 if wide else tl.float32, "BLOCK": BLOCK, **OPTIONS}
     # A thread's share of a block in float64 shall fit its registers.
     warps = WARPS * 2 if wide else WARPS
-    with torch.cuda.device_of(rewards):
+    with device_of(rewards):
         if whole:
             kernels.scan[(rows,)](*arguments, None, None, WHOLE=True, num_warps=warps, **options)
         else:
             maps, carries = (torch.empty(slots, size, dtype=dtype, device=rewards.device) for size in (6, 3))
             kernels.scan[(slots,)](*arguments, maps, None, WHOLE=False, num_warps=warps, **options)
-            kernels.chain[(rows,)](maps, carries, cu_seqlens, total, rows, steps, num_warps=1, **options)
+            kernels.chain[(rows,)](maps, carries, cu_seqlens, total, steps, num_warps=1, **options)
             kernels.scan[(slots,)](*arguments, None, carries, WHOLE=False, num_warps=warps, **options)
     return first, second
 

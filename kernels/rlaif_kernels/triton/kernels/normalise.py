@@ -68,7 +68,7 @@ def apply(
     moments,  # [2] f64
     out,  # [N]
     size,  # N
-    eps,
+    EPS: tl.constexpr,  # so that float64 has all its digits
     DTYPE: tl.constexpr,
     TILE: tl.constexpr,
 ):
@@ -79,5 +79,5 @@ def apply(
     mean = tl.load(moments)
     high = mean.to(DTYPE)
     low = (mean - high.to(tl.float64)).to(DTYPE)
-    scale = (1.0 / tl.sqrt(tl.load(moments + 1) + eps)).to(DTYPE)
+    scale = (1.0 / tl.sqrt(tl.load(moments + 1) + EPS)).to(DTYPE)
     tl.store(out + at, tl.where(there, ((given - high) - low) * scale, 0.0), mask=at < size)

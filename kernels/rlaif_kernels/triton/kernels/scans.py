@@ -15,6 +15,7 @@ import triton.language as tl
 
 __all__ = ["chain", "scan"]
 
+
 @triton.jit
 def _term(coefficient, x):
     """Their product; a coefficient of 0 is a cut, through which NaN must not come."""
@@ -53,17 +54,16 @@ def _located(slot, cu_seqlens, total, rows, steps, BLOCK: tl.constexpr):
         blocks = tl.cdiv(steps, BLOCK)
         row = (slot // blocks).to(tl.int64)
         return row, slot % blocks, row * steps, steps.to(tl.int64)
-    else:
-        low, high = slot * 0, slot * 0 + rows
-        while high - low > 1:
-            middle = (low + high) // 2
-            beyond = tl.load(cu_seqlens + middle) // BLOCK + middle > slot
-            low, high = tl.where(beyond, low, middle), tl.where(beyond, middle, high)
-        # Offsets on a GPU were not looked at: they shall not lead out of the tensors.
-        begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + low).to(tl.int64), 0), total)
-        end = tl.minimum(tl.load(cu_seqlens + low + 1).to(tl.int64), total)
-        first = tl.load(cu_seqlens + low) // BLOCK + low
-        return low.to(tl.int64), (slot - first).to(tl.int32), begin, end - begin
+    low, high = slot * 0, slot * 0 + rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        beyond = tl.load(cu_seqlens + middle) // BLOCK + middle > slot
+        low, high = tl.where(beyond, low, middle), tl.where(beyond, middle, high)
+    # Offsets on a GPU were not looked at: they shall not lead out of the tensors.
+    begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + low).to(tl.int64), 0), total)
+    end = tl.minimum(tl.load(cu_seqlens + low + 1).to(tl.int64), total)
+    first = tl.load(cu_seqlens + low) // BLOCK + low
+    return low.to(tl.int64), (slot - first).to(tl.int32), begin, end - begin
 
 
 @triton.jit
@@ -71,30 +71,28 @@ def _weights(log_ratios, at, there, rho_clip, trace_clip, DTYPE: tl.constexpr):
     """(rho, c / lambda) of tokens: 1 without ratios. NaN is not clipped."""
     if log_ratios is None:
         return tl.full(at.shape, 1.0, DTYPE), tl.full(at.shape, 1.0, DTYPE)
-    else:
-        ratio = tl.exp(tl.load(log_ratios + at, mask=there, other=0.0).to(DTYPE))
-        return tl.where(ratio > rho_clip, rho_clip, ratio), tl.where(ratio > trace_clip, trace_clip, ratio)
+    ratio = tl.exp(tl.load(log_ratios + at, mask=there, other=0.0).to(DTYPE))
+    return tl.where(ratio > rho_clip, rho_clip, ratio), tl.where(ratio > trace_clip, trace_clip, ratio)
 
 
 @triton.jit
 def _flags(flags, at, there):
     if flags is None:
         return there & False
-    else:
-        return tl.load(flags + at, mask=there, other=0) != 0
+    return tl.load(flags + at, mask=there, other=0) != 0
 
 
 @triton.jit
 def _numbers(given, at, there, DTYPE: tl.constexpr):
     if given is None:
         return tl.zeros(at.shape, DTYPE)
-    else:
-        return tl.load(given + at, mask=there, other=0.0).to(DTYPE)
+    return tl.load(given + at, mask=there, other=0.0).to(DTYPE)
 
 
 @triton.jit
 def _maps(
-    rewards, values, mask, dones, next_values, log_ratios, at, there, gamma, lam, rho_clip, trace_clip, DTYPE: tl.constexpr
+    rewards, values, mask, dones, next_values, log_ratios,
+    at, there, gamma, lam, rho_clip, trace_clip, DTYPE: tl.constexpr,
 ):  # fmt: skip
     """Of the tokens `at`, all that are `there`; nothing is read off the mask."""
     here = _flags(mask, at, there)
@@ -153,7 +151,7 @@ def scan(
     turns = tl.where(block * BLOCK < length, 1, 0)
     if WHOLE:
         turns = block + 1
-    for turn in range(0, turns):
+    for turn in range(turns):
         place = (block - turn) * BLOCK + (BLOCK - 1) - lanes  # the last token first, by its index
         t = place + shift
         some, value, a, b, c, none = tl.associative_scan(
@@ -193,8 +191,8 @@ def scan(
                 excess0 = tl.sum(tl.where(last, excess, 0.0), 0)
 
 
-@triton.jit(do_not_specialize=["total", "rows", "steps"])
-def chain(maps, carries, cu_seqlens, total, rows, steps, DTYPE: tl.constexpr, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["total", "steps"])
+def chain(maps, carries, cu_seqlens, total, steps, DTYPE: tl.constexpr, BLOCK: tl.constexpr):
     """The state to the right of each block of a row, from the last to the first: [slots,6] -> [slots,3]."""
     row = tl.program_id(0).to(tl.int64)
     if cu_seqlens is None:
@@ -206,7 +204,7 @@ def chain(maps, carries, cu_seqlens, total, rows, steps, DTYPE: tl.constexpr, BL
         blocks = tl.cdiv(tl.maximum(end - begin, 0), BLOCK)
         slot = tl.load(cu_seqlens + row).to(tl.int64) // BLOCK + row
     some, value, excess = tl.full((), 0, tl.int32), tl.full((), 0.0, DTYPE), tl.full((), 0.0, DTYPE)
-    for turn in range(0, blocks):
+    for turn in range(blocks):
         to = carries + (slot + blocks - 1 - turn) * 3
         tl.store(to, some.to(DTYPE))
         tl.store(to + 1, value)

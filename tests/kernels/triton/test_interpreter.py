@@ -1,0 +1,41 @@
+"""The tests of this folder once more, where there is no GPU: triton reads the variable when it is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlaif_kernels import triton as backend
+
+triton = pytest.importorskip("triton", reason="triton is not installed")
+HERE = Path(__file__)
+
+
+def version(of: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", of)[:2]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(backend.interpreted, reason="this is that process")
+@pytest.mark.skipif(
+    version(triton.__version__) < (3, 9) and version(np.__version__) >= (2, 4),
+    reason="the interpreter of this triton breaks with numpy 2.4: triton-lang/triton#9171",
+)
+def test_the_kernels_pass_their_tests_in_the_interpreter(repository: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", HERE.parent, "-q", "-p", "no:cacheprovider", f"--ignore={HERE}"]
+    told = subprocess.run(
+        [*command, f"--ignore={HERE.with_name('test_compiled.py')}"],
+        cwd=repository,
+        env=environment | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "skipped" not in told.stdout
