@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARED = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10, 100: 227 << 10}
+SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
 """Compute capability -> bytes of shared memory that a program can have (CUDA C++ Programming Guide, table 30)."""
 
 
@@ -23,26 +24,37 @@ class Compiled(NamedTuple):
 
 
 def compiled(
-    kernel: Any, capability: int, arguments: dict[str, Any], *, aligned: bool = True, warps: int = 4, stages: int = 3
+    kernel: Any,
+    capability: int,
+    arguments: Mapping[str, Any],
+    *,
+    multiples: Collection[str] = (),
+    warps: int = 4,
+    stages: int = 3,
 ) -> Compiled:
     """`arguments`: the type of each ("*bf16", "i32", "fp32"); of upper-case ones, and of None, the value.
 
-    aligned: pointers, and strides by their names, are multiples of 16.
+    Pointers are multiples of 16, and so are the integers named in `multiples`.
     """
     from triton import compile as build
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    fixed = {name: given for name, given in arguments.items() if name.isupper() or not isinstance(given, str)}
+    fixed = {name: given for name, given in arguments.items() if name.isupper() or given is None}
     types = {name: "constexpr" if name in fixed else kind for name, kind in arguments.items()}
-    constants = {(i,): fixed[name] for i, name in enumerate(arguments) if name in fixed}
-    sixteen = [["tt.divisibility", 16]]
+    order = {name: (i,) for i, name in enumerate(kernel.arg_names)}
+    assert types.keys() == order.keys(), types.keys() ^ order.keys()
     facts = {
-        (i,): sixteen
-        for i, (name, kind) in enumerate(types.items())
-        if aligned and (kind.startswith("*") or "stride" in name)
+        order[name]: [["tt.divisibility", 16]]
+        for name, kind in types.items()
+        if kind.startswith("*") or name in multiples
     }
-    source = ASTSource(kernel, types, constants, facts)
+    source = ASTSource(
+        kernel,
+        {name: types[name] for name in order},
+        {order[name]: value for name, value in fixed.items()},
+        facts,
+    )
     options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
     made = build(source, target=GPUTarget("cuda", capability, 32), options=options)
     return Compiled(made.asm["ptx"], *_resources(made.asm["ptx"], capability), made.metadata.shared)

@@ -20,7 +20,7 @@ from rlaif_kernels.triton import OPTIONS, device_of, interpreted
 from rlaif_kernels.triton.kernels import linear as kernels
 from rlaif_kernels.triton.logprobs import asked_of, join, room
 
-__all__ = ["CAPPED", "DESCRIBED", "POINTED", "SEGMENT", "Tiles", "forward"]
+__all__ = ["CAPPED", "DESCRIBED", "POINTED", "RAGGED", "SEGMENT", "Tiles", "forward"]
 
 SEGMENT = 1024
 
@@ -43,6 +43,7 @@ DESCRIBED = {
     10: {2: Tiles(128, 128, 64, 8, 4), 4: Tiles(128, 128, 32, 8, 3)},
 }
 CAPPED = DESCRIBED[10]
+RAGGED = POINTED[4]  # with a mask at the end of H
 
 
 def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, entropy: bool) -> Said:
@@ -50,7 +51,7 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
     (height, depth), vocabulary = hidden.shape, len(weight)
     weight = dense(weight)
     described = _described(weight, bool(rows.softcap))
-    tiles = described or POINTED[weight.element_size()]
+    tiles = described or (RAGGED if depth % RAGGED.depth else POINTED[weight.element_size()])
     hidden = hidden.contiguous() if not described or _aligned(hidden) else hidden.clone()
     blocks, segments = triton.cdiv(height, tiles.rows), triton.cdiv(vocabulary, SEGMENT)
     states = torch.empty(height, segments, 4, device=hidden.device)

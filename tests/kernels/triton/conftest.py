@@ -1,4 +1,4 @@
-"""Where the kernels run in these tests: on a GPU, or in Triton's interpreter, for which `test_interpreter` starts them."""
+"""Where the kernels run in these tests: on a GPU, or in Triton's interpreter, where `test_interpreter` starts them."""
 
 from __future__ import annotations
 

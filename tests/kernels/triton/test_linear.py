@@ -27,6 +27,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for table in (kernels.POINTED, kernels.CAPPED, *kernels.DESCRIBED.values()):
         for size in table:
             monkeypatch.setitem(table, size, tiles)
+    monkeypatch.setattr(kernels, "RAGGED", tiles)
     monkeypatch.setattr(kernels, "SEGMENT", 32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_columns_may_be_folded_in_one_block_after_another(cuts: tuple[int, ...],
     logits = rows_of(101, device)
     rows = Rows(TARGETS.to(device), -100, 0.8, 1.1, 7.0, None)
     state = None
-    for first, stop in zip(cuts, cuts[1:], strict=False):
+    for first, stop in itertools.pairwise(cuts):
         state = kernels.fold(logits[:, first:stop], rows, first, state)
     said, whole = kernels.finish(state, rows, True), kernels.forward(logits, rows, True)
     for got, wanted in zip(said, whole, strict=True):
@@ -128,7 +129,7 @@ def test_columns_may_be_folded_in_one_block_after_another(cuts: tuple[int, ...],
     slopes = torch.randn(2, 4, device=device)
     gradient, wanted = torch.empty_like(logits), torch.empty_like(logits)
     kernels.descend(logits, rows, 0, whole, *slopes, wanted)
-    for first, stop in zip(cuts, cuts[1:], strict=False):
+    for first, stop in itertools.pairwise(cuts):
         kernels.descend(logits[:, first:stop], rows, first, Said(*whole), *slopes, gradient[:, first:stop])
     assert torch.equal(gradient, wanted)
 

@@ -8,7 +8,7 @@ import triton.language as tl
 __all__ = ["apply", "merge", "partials"]
 
 
-@triton.jit(do_not_specialize=["size"])
+@triton.jit
 def partials(
     x,  # [N]
     mask,  # [N] uint8
@@ -19,7 +19,8 @@ def partials(
 ):
     at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     there = tl.load(mask + at, mask=at < size, other=0) != 0
-    given = tl.load(x + at, mask=there, other=0.0).to(DTYPE)
+    # All are loaded, for a mask of single entries would make the loads narrow; what is masked is not selected.
+    given = tl.where(there, tl.load(x + at, mask=at < size, other=0.0).to(DTYPE), 0.0)
     n = tl.sum(there.to(DTYPE), 0)
     mean = tl.sum(given, 0) / tl.maximum(n, 1.0)
     apart = tl.where(there, given - mean, 0.0)
@@ -61,7 +62,7 @@ def merge(
     tl.store(moments + 1, tl.sum(squares, 0) / count)
 
 
-@triton.jit(do_not_specialize=["size"])
+@triton.jit
 def apply(
     x,  # [N]
     mask,  # [N] uint8
@@ -75,7 +76,7 @@ def apply(
     """(x - mean) / sqrt(variance + eps); the mean in two pieces of x's precision, so that it is not rounded."""
     at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     there = tl.load(mask + at, mask=at < size, other=0) != 0
-    given = tl.load(x + at, mask=there, other=0.0).to(DTYPE)
+    given = tl.load(x + at, mask=at < size, other=0.0).to(DTYPE)
     mean = tl.load(moments)
     high = mean.to(DTYPE)
     low = (mean - high.to(tl.float64)).to(DTYPE)

@@ -54,16 +54,17 @@ def _located(slot, cu_seqlens, total, rows, steps, BLOCK: tl.constexpr):
         blocks = tl.cdiv(steps, BLOCK)
         row = (slot // blocks).to(tl.int64)
         return row, slot % blocks, row * steps, steps.to(tl.int64)
-    low, high = slot * 0, slot * 0 + rows
-    while high - low > 1:
-        middle = (low + high) // 2
-        beyond = tl.load(cu_seqlens + middle) // BLOCK + middle > slot
-        low, high = tl.where(beyond, low, middle), tl.where(beyond, middle, high)
-    # Offsets on a GPU were not looked at: they shall not lead out of the tensors.
-    begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + low).to(tl.int64), 0), total)
-    end = tl.minimum(tl.load(cu_seqlens + low + 1).to(tl.int64), total)
-    first = tl.load(cu_seqlens + low) // BLOCK + low
-    return low.to(tl.int64), (slot - first).to(tl.int32), begin, end - begin
+    else:
+        low, high = slot * 0, slot * 0 + rows
+        while high - low > 1:
+            middle = (low + high) // 2
+            beyond = tl.load(cu_seqlens + middle) // BLOCK + middle > slot
+            low, high = tl.where(beyond, low, middle), tl.where(beyond, middle, high)
+        # Offsets on a GPU were not looked at: they shall not lead out of the tensors.
+        begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + low).to(tl.int64), 0), total)
+        end = tl.minimum(tl.load(cu_seqlens + low + 1).to(tl.int64), total)
+        first = tl.load(cu_seqlens + low) // BLOCK + low
+        return low.to(tl.int64), (slot - first).to(tl.int32), begin, end - begin
 
 
 @triton.jit
@@ -71,22 +72,25 @@ def _weights(log_ratios, at, there, rho_clip, trace_clip, DTYPE: tl.constexpr):
     """(rho, c / lambda) of tokens: 1 without ratios. NaN is not clipped."""
     if log_ratios is None:
         return tl.full(at.shape, 1.0, DTYPE), tl.full(at.shape, 1.0, DTYPE)
-    ratio = tl.exp(tl.load(log_ratios + at, mask=there, other=0.0).to(DTYPE))
-    return tl.where(ratio > rho_clip, rho_clip, ratio), tl.where(ratio > trace_clip, trace_clip, ratio)
+    else:
+        ratio = tl.exp(tl.load(log_ratios + at, mask=there, other=0.0).to(DTYPE))
+        return tl.where(ratio > rho_clip, rho_clip, ratio), tl.where(ratio > trace_clip, trace_clip, ratio)
 
 
 @triton.jit
 def _flags(flags, at, there):
     if flags is None:
         return there & False
-    return tl.load(flags + at, mask=there, other=0) != 0
+    else:
+        return tl.load(flags + at, mask=there, other=0) != 0
 
 
 @triton.jit
 def _numbers(given, at, there, DTYPE: tl.constexpr):
     if given is None:
         return tl.zeros(at.shape, DTYPE)
-    return tl.load(given + at, mask=there, other=0.0).to(DTYPE)
+    else:
+        return tl.load(given + at, mask=there, other=0.0).to(DTYPE)
 
 
 @triton.jit
