@@ -37,13 +37,13 @@ class Tiles(NamedTuple):
 
 # Bytes of an element -> tiles: read by pointers on any GPU; and by the tensor memory accelerator of compute capability
 # 9 (Hopper), and from 10 on (Blackwell), where the accumulators have a memory of their own. A softcap takes registers.
-POINTED = {2: Tiles(128, 128, 32, 8, 4), 4: Tiles(128, 64, 32, 8, 3)}
+POINTED = {2: Tiles(128, 128, 64, 8, 3), 4: Tiles(128, 64, 32, 8, 3)}
 DESCRIBED = {
     9: {2: Tiles(128, 256, 64, 8, 3), 4: Tiles(128, 128, 32, 8, 3)},
     10: {2: Tiles(128, 128, 64, 8, 4), 4: Tiles(128, 128, 32, 8, 3)},
 }
 CAPPED = DESCRIBED[10]
-RAGGED = POINTED[4]  # with a mask at the end of H
+RAGGED = POINTED[4]  # with a mask at the end of H, where tiles are not whole
 
 
 def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, entropy: bool) -> Said:
@@ -51,7 +51,7 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
     (height, depth), vocabulary = hidden.shape, len(weight)
     weight = dense(weight)
     described = _described(weight, bool(rows.softcap))
-    tiles = described or (RAGGED if depth % RAGGED.depth else POINTED[weight.element_size()])
+    tiles = described or _pointed(depth, weight.element_size())
     hidden = hidden.contiguous() if not described or _aligned(hidden) else hidden.clone()
     blocks, segments = triton.cdiv(height, tiles.rows), triton.cdiv(vocabulary, SEGMENT)
     states = torch.empty(height, segments, 4, device=hidden.device)
@@ -90,6 +90,10 @@ def _described(weight: Tensor, softcap: bool) -> Tiles | None:
     if generation not in DESCRIBED:
         return None
     return (CAPPED if softcap else DESCRIBED[generation])[weight.element_size()]
+
+
+def _pointed(depth: int, size: int) -> Tiles:
+    return RAGGED if depth % POINTED[size].depth else POINTED[size]
 
 
 def _aligned(tensor: Tensor) -> bool:

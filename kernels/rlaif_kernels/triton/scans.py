@@ -19,7 +19,7 @@ from rlaif_kernels.triton.kernels import scans as kernels
 __all__ = ["BLOCK", "ENOUGH", "gae", "vtrace"]
 
 BLOCK = 1024
-WARPS = 4
+WARPS = 8  # with fewer, V-trace's maps do not fit the registers
 ENOUGH = 512  # rows from which on one program a row keeps a GPU busy
 FEW = 4  # blocks of a row that one program goes through sooner than three kernels are launched
 
@@ -75,18 +75,15 @@ def _scanned(
     whole = cu_seqlens is None and (blocks <= FEW or rows >= ENOUGH)
     scalars = [float(one) if isinstance(one, int | float) else 1.0 for one in numbers]
     arguments = (*dense, first, second, *scalars, _each(numbers, rows, rewards, dtype), cu_seqlens, total, rows, steps)
-    wide = dtype == torch.float64
-    options = {"DTYPE": tl.float64 if wide else tl.float32, "BLOCK": BLOCK, **OPTIONS}
-    # A thread's share of a block in float64 shall fit its registers.
-    warps = WARPS * 2 if wide else WARPS
+    options = {"DTYPE": tl.float64 if dtype == torch.float64 else tl.float32, "BLOCK": BLOCK, **OPTIONS}
     with device_of(rewards):
         if whole:
-            kernels.scan[(rows,)](*arguments, None, None, WHOLE=True, num_warps=warps, **options)
+            kernels.scan[(rows,)](*arguments, None, None, WHOLE=True, num_warps=WARPS, **options)
         else:
             maps, carries = (torch.empty(slots, size, dtype=dtype, device=rewards.device) for size in (6, 3))
-            kernels.scan[(slots,)](*arguments, maps, None, WHOLE=False, num_warps=warps, **options)
+            kernels.scan[(slots,)](*arguments, maps, None, WHOLE=False, num_warps=WARPS, **options)
             kernels.chain[(rows,)](maps, carries, cu_seqlens, total, steps, num_warps=1, **options)
-            kernels.scan[(slots,)](*arguments, None, carries, WHOLE=False, num_warps=warps, **options)
+            kernels.scan[(slots,)](*arguments, None, carries, WHOLE=False, num_warps=WARPS, **options)
     return first, second
 
 

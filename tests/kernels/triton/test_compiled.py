@@ -95,7 +95,7 @@ def products(capability: int) -> dict[str, Case]:
 
 def recursions(dtype: str) -> dict[str, Case]:
     pointer, wide = f"*{dtype}", dtype == "fp64"
-    limit, warps = (208, scans.WARPS * 2) if wide else (168, scans.WARPS)
+    limit = 255 if wide else 192
     links = each(pointer, "maps carries") | {"total": "i32", "steps": "i32", "cu_seqlens": "*i64"}
     links |= {"DTYPE": tl.float64 if wide else tl.float32, "BLOCK": scans.BLOCK}
     given = links | each(pointer, "rewards values next_values log_ratios first second numbers") | {"rows": "i32"}
@@ -108,7 +108,7 @@ def recursions(dtype: str) -> dict[str, Case]:
         "vtrace, rows": whole | {"cu_seqlens": None},
         "vtrace, blocks": block | {"maps": None},
     }
-    scanned = {f"{way}, {dtype}": Case(scan_kernels.scan, given | ways[way], limit, warps=warps) for way in ways}
+    scanned = {f"{way}, {dtype}": Case(scan_kernels.scan, given | ways[way], limit, warps=scans.WARPS) for way in ways}
     return scanned | {f"chain, {dtype}": Case(scan_kernels.chain, links, 64, warps=1)}
 
 
