@@ -1,10 +1,13 @@
-// The Python side of logprobs.hpp.
+// Rows of logits, cut into pieces that are shared out between threads; and the Python side of logprobs.hpp.
 #include "logprobs.hpp"
 #include "team.hpp"
 #include "variants.hpp"
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <vector>
 
 #include <pybind11/pybind11.h>
 
@@ -23,60 +26,159 @@ T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-Rows rows_of(Address logits, std::size_t stride, std::size_t rows, std::size_t vocabulary, Address targets,
-             std::int64_t ignored, Address temperatures, double temperature, double scale, double cap) {
-    return {pointer<const float>(logits), stride, rows, vocabulary, pointer<const std::int64_t>(targets), ignored,
-            pointer<const float>(temperatures), float(temperature), float(scale), float(cap)};
-}
+// Rows are always cut at the same columns, so that a row's sums depend neither on how many rows there are nor on how
+// many threads share them; yet one row alone keeps several threads busy.
+constexpr std::size_t piece = 16384;
+constexpr std::size_t worth = 32768;  // numbers below which no other thread is woken
 
-Results results_of(Address logprobs, Address entropies, Address largest, Address logsums) {
-    return {pointer<float>(logprobs), pointer<float>(entropies), pointer<float>(largest), pointer<float>(logsums)};
-}
-
-// Share the rows out; a few logits are not worth waking threads for.
+// work(row, begin, end, which piece) for every piece of every row.
 template <typename Work>
-void by_rows(const Rows& its, std::size_t threads, Work work) {
-    Team team(its.rows * its.vocabulary < 32768 ? 1 : std::min(threads, its.rows));
+void by_pieces(const Block& block, std::size_t threads, Work work) {
+    const std::size_t pieces = (block.width + piece - 1) / piece, units = block.rows * pieces;
+    Team team(block.rows * block.width < worth ? 1 : std::min(threads, units));
     team.run([&](std::size_t number, std::size_t of) {
-        work(its.rows * number / of, its.rows * (number + 1) / of);
+        for (std::size_t unit = units * number / of; unit < units * (number + 1) / of; ++unit) {
+            const std::size_t begin = unit % pieces * piece;
+            work(unit / pieces, begin, std::min(begin + piece, block.width), unit);
+        }
     });
+}
+
+// A state as seen from another shift.
+struct Moved {
+    double mass, moment, chosen;
+
+    Moved(const State& state, float shift, double unit) {
+        const double by = (double(state.shift) - double(shift)) * unit, share = std::exp2(by);
+        mass = share * state.mass;
+        moment = state.mass == 0.0f ? 0.0 : share * (state.moment + by * state.mass);
+        chosen = by + state.chosen;
+    }
+};
+
+State merged(const State& one, const State& other, double unit) {
+    // Seen from the larger; a piece without probability says nothing of where the others lie.
+    const bool further = double(other.shift) * unit > double(one.shift) * unit;
+    const float shift = one.mass == 0.0f || (other.mass != 0.0f && further) ? other.shift : one.shift;
+    const Moved a(one, shift, unit), b(other, shift, unit);
+    return {shift, float(a.mass + b.mass), float(a.moment + b.moment),
+            float(std::isnan(a.chosen) ? b.chosen : a.chosen)};
+}
+
+// The state of a block's columns of every row, into [rows].
+void fold(const Block& block, bool entropy, std::size_t threads, const Variant& best, State* states) {
+    const std::size_t pieces = (block.width + piece - 1) / piece;
+    std::vector<State> parts(pieces > 1 ? block.rows * pieces : 0);
+    State* into = pieces > 1 ? parts.data() : states;
+    by_pieces(block, threads, [&](std::size_t row, std::size_t begin, std::size_t end, std::size_t unit) {
+        into[unit] = block.targets[row] == block.ignored ? State{0.0f, 0.0f, 0.0f, unmet} : best.fold(block, row, begin, end, entropy);
+    });
+    if (pieces == 1) return;
+    for (std::size_t row = 0; row < block.rows; ++row) {
+        states[row] = into[row * pieces];
+        for (std::size_t part = 1; part < pieces; ++part) {
+            states[row] = merged(states[row], into[row * pieces + part], block.unit(row));
+        }
+    }
+}
+
+// What is said of rows, [rows] each; entropies may be null.
+struct Said {
+    float *logprobs, *entropies, *shifts, *logs;
+};
+
+void finish(const State* states, const std::int64_t* targets, std::size_t rows, std::int64_t ignored, const Said& said) {
+    constexpr double log_of_2 = 0.69314718055994531;
+    for (std::size_t row = 0; row < rows; ++row) {
+        const State& state = states[row];
+        const bool asked = targets[row] != ignored;
+        const double log = asked ? std::log2(double(state.mass)) : 0.0;
+        said.shifts[row] = asked ? state.shift : 0.0f;
+        said.logs[row] = float(log);
+        const double chosen = double(state.chosen) - log;
+        said.logprobs[row] = asked ? float(chosen * log_of_2) : 0.0f;
+        if (!said.entropies) continue;
+        said.entropies[row] = asked ? float((log - double(state.moment) / double(state.mass)) * log_of_2) : 0.0f;
+    }
+}
+
+Block block_of(Address logits, int kind, std::size_t stride, std::size_t rows, std::size_t width, std::int64_t first,
+               Address targets, std::int64_t ignored, Address temperatures, double temperature, double scale, double cap) {
+    return {pointer<void>(logits), Kind(kind), stride, rows, width, first, pointer<const std::int64_t>(targets),
+            ignored, pointer<const float>(temperatures), temperature, scale, cap};
+}
+
+Said said_of(Address logprobs, Address entropies, Address shifts, Address logs) {
+    return {pointer<float>(logprobs), pointer<float>(entropies), pointer<float>(shifts), pointer<float>(logs)};
+}
+
+// The first row whose target is neither a column of the vocabulary nor `ignored`; -1 if there is none.
+std::int64_t astray(const std::int64_t* targets, std::size_t rows, std::int64_t vocabulary, std::int64_t ignored) {
+    for (std::size_t row = 0; row < rows; ++row) {
+        if (targets[row] != ignored && (targets[row] < 0 || targets[row] >= vocabulary)) return std::int64_t(row);
+    }
+    return -1;
 }
 
 }  // namespace
 
+// Arguments are positional, for naming them takes longer than small rows do; rlaif_kernels/native/logprobs.py passes them.
+#define RLAIF_BLOCK                                                                                                    \
+    Address logits, int kind, std::size_t stride, std::size_t rows, std::size_t width, std::int64_t first,             \
+        Address targets, std::int64_t ignored, Address temperatures, double temperature, double scale, double cap
+#define RLAIF_BLOCK_OF \
+    block_of(logits, kind, stride, rows, width, first, targets, ignored, temperatures, temperature, scale, cap)
+
 void register_logprobs(py::module_& module) {
-    using namespace py::literals;
-    module.def(
-        "logprobs_forward",
-        [](Address logits, std::size_t stride, std::size_t rows, std::size_t vocabulary, Address targets,
-           std::int64_t ignored, Address temperatures, double temperature, double scale, double cap, Address logprobs,
-           Address entropies, Address largest, Address logsums, std::size_t threads, const std::string& variant) {
-            const py::gil_scoped_release released;
-            const Rows its = rows_of(logits, stride, rows, vocabulary, targets, ignored, temperatures, temperature, scale, cap);
-            const Results results = results_of(logprobs, entropies, largest, logsums);
-            const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
-            by_rows(its, threads, [&](std::size_t first, std::size_t end) { best.forward(its, results, first, end); });
-        },
-        py::kw_only(), "logits"_a, "stride"_a, "rows"_a, "vocabulary"_a, "targets"_a, "ignored"_a, "temperatures"_a,
-        "temperature"_a, "scale"_a, "cap"_a, "logprobs"_a, "entropies"_a, "largest"_a, "logsums"_a, "threads"_a, "variant"_a = "");
-    module.def(
-        "logprobs_backward",
-        [](Address logits, std::size_t stride, std::size_t rows, std::size_t vocabulary, Address targets,
-           std::int64_t ignored, Address temperatures, double temperature, double scale, double cap, Address entropies,
-           Address largest, Address logsums, Address of_logprobs, Address of_entropies, Address gradient,
-           std::size_t threads, const std::string& variant) {
-            const py::gil_scoped_release released;
-            const Rows its = rows_of(logits, stride, rows, vocabulary, targets, ignored, temperatures, temperature, scale, cap);
-            const Results results = results_of(0, entropies, largest, logsums);
-            const Slopes slopes{pointer<const float>(of_logprobs), pointer<const float>(of_entropies),
-                                pointer<float>(gradient)};
-            const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
-            by_rows(its, threads,
-                    [&](std::size_t first, std::size_t end) { best.backward(its, results, slopes, first, end); });
-        },
-        py::kw_only(), "logits"_a, "stride"_a, "rows"_a, "vocabulary"_a, "targets"_a, "ignored"_a, "temperatures"_a,
-        "temperature"_a, "scale"_a, "cap"_a, "entropies"_a, "largest"_a, "logsums"_a, "of_logprobs"_a, "of_entropies"_a,
-        "gradient"_a, "threads"_a, "variant"_a = "");
+    module.def("logprobs_forward", [](RLAIF_BLOCK, Address logprobs, Address entropies, Address shifts, Address logs,
+                                      std::size_t threads, const std::string& variant) -> std::int64_t {
+        const Block block = RLAIF_BLOCK_OF;
+        const std::int64_t wrong = astray(block.targets, rows, std::int64_t(width), ignored);
+        if (wrong >= 0) return wrong;
+        const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
+        const py::gil_scoped_release released;
+        std::vector<State> states(rows);
+        fold(block, entropies != 0, threads, best, states.data());
+        finish(states.data(), block.targets, rows, ignored, said_of(logprobs, entropies, shifts, logs));
+        return -1;
+    });
+    module.def("logprobs_fold", [](RLAIF_BLOCK, Address states, bool begun, std::size_t threads,
+                                   const std::string& variant) {
+        const Block block = RLAIF_BLOCK_OF;
+        const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
+        const py::gil_scoped_release released;
+        State* into = pointer<State>(states);
+        std::vector<State> news(begun ? rows : 0);
+        fold(block, true, threads, best, begun ? news.data() : into);
+        for (std::size_t row = 0; row < news.size(); ++row) into[row] = merged(into[row], news[row], block.unit(row));
+    });
+    module.def("logprobs_merge", [](Address states, Address others, std::size_t rows, Address temperatures,
+                                    double temperature, double scale, double cap) {
+        const Block block = block_of(0, 0, 0, rows, 0, 0, 0, 0, temperatures, temperature, scale, cap);
+        State* into = pointer<State>(states);
+        const State* from = pointer<const State>(others);
+        for (std::size_t row = 0; row < rows; ++row) into[row] = merged(into[row], from[row], block.unit(row));
+    });
+    module.def("logprobs_finish", [](Address states, Address targets, std::size_t rows, std::int64_t ignored,
+                                     Address logprobs, Address entropies, Address shifts, Address logs) {
+        finish(pointer<const State>(states), pointer<const std::int64_t>(targets), rows, ignored,
+               said_of(logprobs, entropies, shifts, logs));
+    });
+    module.def("logprobs_astray", [](Address targets, std::size_t rows, std::int64_t vocabulary, std::int64_t ignored) {
+        return astray(pointer<const std::int64_t>(targets), rows, vocabulary, ignored);
+    });
+    module.def("logprobs_descend", [](RLAIF_BLOCK, Address of_logprobs, Address of_entropies, Address shifts, Address logs,
+                                      Address spread, Address out, std::size_t out_stride, std::size_t threads,
+                                      const std::string& variant) {
+        const Block block = RLAIF_BLOCK_OF;
+        const Slopes slopes{pointer<const float>(of_logprobs), pointer<const float>(of_entropies),
+                            pointer<const float>(shifts), pointer<const float>(logs), pointer<const float>(spread)};
+        const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
+        const py::gil_scoped_release released;
+        by_pieces(block, threads, [&](std::size_t row, std::size_t begin, std::size_t end, std::size_t) {
+            best.descend(block, slopes, row, begin, end, pointer<void>(out), out_stride);
+        });
+    });
 }
 
 }  // namespace rlaif::logprobs

@@ -1,38 +1,53 @@
-// Log-probabilities and entropies of rows of logits, and their gradient; kernels/rlaif_kernels/reference.py defines them.
+// Log-probabilities and entropies of rows of logits, and their gradient; kernels/rlaif_kernels/rows.py says what of.
 //
-// logprobs_rows.cpp computes, once for each of the variants in variants.hpp; logprobs.cpp is the Python side.
+// logprobs_rows.cpp computes, once for each of the variants in variants.hpp; logprobs.cpp shares out the rows.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "kinds.hpp"
+
 namespace rlaif::logprobs {
 
-// z = cap * tanh(scale * logit / cap) / temperature, or scale * logit / temperature where cap is 0.
-struct Rows {
-    const float* logits;  // [rows, vocabulary], rows `stride` floats apart
-    std::size_t stride, rows, vocabulary;
-    const std::int64_t* targets;  // [rows], each in [0, vocabulary) or `ignored`
+// A block of columns of rows of logits. z = cap * tanh(scale * logit / cap) / temperature, or scale * logit /
+// temperature where cap is 0.
+struct Block {
+    void* logits;  // [rows, width] of that kind, rows `stride` numbers apart
+    Kind kind;
+    std::size_t stride, rows, width;
+    std::int64_t first;  // which column of the whole vocabulary the first one is
+    const std::int64_t* targets;  // [rows], columns of the whole vocabulary or `ignored`
     std::int64_t ignored;
     const float* temperatures;  // [rows], or null: `temperature` for all
-    float temperature, scale, cap;
+    double temperature, scale, cap;
+
+    double unit(std::size_t row) const {  // by how much y falls where the shift grows by 1
+        if (cap > 0.0) return 1.0;
+        return scale / (temperatures ? double(temperatures[row]) : temperature) * 1.4426950408889634;
+    }
 };
 
-// What the forward pass gives: log-probs, entropies and, for the backward pass, the row's largest z and the logarithm
-// of the sum of exp(z - largest). [rows] each; entropies may be null. 0 where the target is ignored.
-struct Results {
-    float *logprobs, *entropies, *largest, *logsums;
+// What is known of a row of which some columns were taken in. With y = z / log 2 less a shift that makes no 2^y infinite
+// nor the largest 0: the sums of 2^y and of 2^y y, and the target's y, or `unmet`. The shift is a logit, or where there is
+// a cap a z / log 2.
+struct State {
+    float shift, mass, moment, chosen;
 };
+constexpr float unmet = __builtin_nanf("");
 
-// What the backward pass reads beside the results; either gradient may be null. gradient [rows, vocabulary] is written.
+// How a loss depends on what was said of the rows; null: not at all. [rows] each.
 struct Slopes {
-    const float *logprobs, *entropies;
-    float* gradient;
+    const float *logprobs, *entropies;    // the gradients
+    const float *shifts, *logs, *spread;  // what was said: shift, log2 of the mass, and the entropy in nats
 };
 
 struct Variant {
-    void (*forward)(const Rows& rows, const Results& results, std::size_t first, std::size_t end);
-    void (*backward)(const Rows& rows, const Results& results, const Slopes& slopes, std::size_t first, std::size_t end);
+    // The state of columns [begin, end) of a row's block alone; without `entropy` the moment is left at 0.
+    State (*fold)(const Block& block, std::size_t row, std::size_t begin, std::size_t end, bool entropy);
+    // The gradient of columns [begin, end) of a row's block, into the row `stride` numbers apart in `out`.
+    void (*descend)(const Block& block, const Slopes& slopes, std::size_t row, std::size_t begin, std::size_t end,
+                    void* out, std::size_t stride);
 };
 
 }  // namespace rlaif::logprobs

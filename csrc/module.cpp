@@ -5,7 +5,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "gae.hpp"
 #include "team.hpp"
 #include "variants.hpp"
 
@@ -16,8 +15,17 @@
 namespace rlaif::decode {
 void register_decode(pybind11::module_& module);
 }
+namespace rlaif::kept {
+void register_kept(pybind11::module_& module);
+}
 namespace rlaif::logprobs {
 void register_logprobs(pybind11::module_& module);
+}
+namespace rlaif::policy {
+void register_policy(pybind11::module_& module);
+}
+namespace rlaif::scans {
+void register_scans(pybind11::module_& module);
 }
 
 namespace {
@@ -50,7 +58,9 @@ PYBIND11_MODULE(_native, module) {
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());
-    rlaif::register_gae(module);
     rlaif::decode::register_decode(module);
+    rlaif::kept::register_kept(module);
     rlaif::logprobs::register_logprobs(module);
+    rlaif::policy::register_policy(module);
+    rlaif::scans::register_scans(module);
 }

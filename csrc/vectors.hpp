@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define RLAIF_LANES 16
 #elif defined(__AVX2__)
 #define RLAIF_LANES 8
@@ -19,34 +21,133 @@ namespace {
 
 constexpr std::size_t lanes = RLAIF_LANES;
 using Vector = float __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-using Integers = int __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+using Integers = std::int32_t __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+using Halves = std::uint16_t __attribute__((vector_size(lanes * 2), aligned(2), may_alias));
+
+using Bytes = std::uint8_t __attribute__((vector_size(lanes), aligned(1), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Integers load_flags(const bool* from) {  // -1 where true
+    return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Integers) != 0;
+}
 inline Vector all(float value) { return Vector{} + value; }
+inline Integers bits(Vector value) { return reinterpret_cast<const Integers&>(value); }
+inline Vector floats(Integers value) { return reinterpret_cast<const Vector&>(value); }
 inline std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
-inline float sum(Vector value) {
-    float total = 0.0f;
-    for (std::size_t lane = 0; lane < lanes; ++lane) total += value[lane];
-    return total;
+// A NaN in `value` stays one.
+inline Vector at_least(float least, Vector value) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(_mm512_set1_ps(least), value);  // gives its second operand where either is NaN
+#else
+    return value < least ? all(least) : value;
+#endif
+}
+// A NaN in `value` is passed over.
+inline Vector larger(Vector most, Vector value) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(value, most);
+#else
+    return value > most ? value : most;
+#endif
 }
 
-// e^x to about 1e-7 of itself for x up to 88, and 0 for x below -87. A NaN stays one.
-inline Vector exponential(Vector x) {
-    const Integers nothing = x < -87.0f;
-    x = nothing ? all(-87.0f) : x;
+inline float sum(Vector value) {
+    for (std::size_t apart = lanes / 2; apart > 0; apart /= 2) {
+        for (std::size_t lane = 0; lane < apart; ++lane) value[lane] += value[lane + apart];
+    }
+    return value[0];
+}
+inline float largest(Vector value) {
+    float most = value[0];
+    for (std::size_t lane = 1; lane < lanes; ++lane) most = value[lane] > most ? value[lane] : most;
+    return most;
+}
+
+// 2^x to 2e-7 of itself, and 2^0 = 1; 0 below -126 or soon after, infinite from 128 on. A NaN stays one. The factors
+// make the largest relative error of such a polynomial, 1 at 0, as small as can be.
+inline Vector power_of_two(Vector x) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    const Vector rest = _mm512_reduce_ps(x, 0x09);  // x less the whole number below it, no exceptions
+    Vector power = rest * 1.8671403e-3f + 9.0170072e-3f;
+    power = power * rest + 5.5799930e-2f;
+    power = power * rest + 2.4016445e-1f;
+    power = power * rest + 6.9315131e-1f;
+    power = power * rest + 1.0f;
+    return _mm512_scalef_ps(power, x);  // times 2 to the whole number below x
+#else
+    x = x > 128.0f ? all(128.0f) : x;
+    const Integers nothing = x < -126.0f;
+    x = nothing ? all(-126.0f) : x;
     const Vector shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the last bits of the sum
-    const Vector shifted = x * 1.44269504f + shift, whole = shifted - shift;
-    const Vector rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    Vector power = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    power = power * rest + 8.3334519073e-3f;
-    power = power * rest + 4.1665795894e-2f;
-    power = power * rest + 1.6666665459e-1f;
-    power = power * rest + 5.0000001201e-1f;
-    power = power * rest * rest + rest + 1.0f;
-    const Integers exponent = (reinterpret_cast<const Integers&>(shifted) + 127) << 23;
-    return nothing ? Vector{} : power * reinterpret_cast<const Vector&>(exponent);
+    const Vector shifted = x + shift, rest = x - (shifted - shift);
+    Vector power = rest * 1.3264727e-3f + 9.6715126e-3f;
+    power = power * rest + 5.5507337e-2f;
+    power = power * rest + 2.4022242e-1f;
+    power = power * rest + 6.9314698e-1f;
+    power = power * rest + 1.0f;
+    return nothing ? Vector{} : power * floats((bits(shifted) + 127) << 23);
+#endif
+}
+
+constexpr float log2_of_e = 1.44269504f;
+inline Vector exponential(Vector x) { return power_of_two(x * log2_of_e); }
+
+// Numbers of 16 bits, as floats and back, rounded to the nearest and then to even. A NaN stays one.
+struct Bfloat16 {
+    std::uint16_t held;
+};
+struct Float16 {
+    std::uint16_t held;
+};
+inline Vector widened(Bfloat16, Integers its) { return floats(its << 16); }
+inline Vector widened(Float16, Integers half) {
+    const Integers magnitude = (half & 0x7fff) << 13, special = (half & 0x7c00) == 0x7c00;
+    const Vector scaled = floats(magnitude) * 5.192296858534828e33f;  // 2^112 between the exponents; subnormals come right
+    return floats((special & (magnitude | 0x7f800000)) | (~special & bits(scaled)) | ((half & 0x8000) << 16));
+}
+inline Integers narrowed(Bfloat16, Vector value) {
+    const Integers its = bits(value), rounded = its + 0x7fff + ((its >> 16) & 1), wrong = value != value;
+    return (((wrong & (its | 0x400000)) | (~wrong & rounded)) >> 16) & 0xffff;
+}
+inline Integers narrowed(Float16, Vector value) {
+    const Integers its = bits(value), magnitude = its & 0x7fffffff, wrong = value != value;
+    const Integers many = magnitude >= 0x477ff000, few = magnitude < 0x38800000;  // from 65520 on; below 2^-14
+    const Integers normal = (magnitude - (112 << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    const Integers subnormal = bits(floats(magnitude) + 0.5f) - 0x3f000000;  // the sum's last bit is worth 2^-24
+    const Integers half = (wrong & 0x7e00) | (~wrong & ((many & 0x7c00) | (~many & ((few & subnormal) | (~few & normal)))));
+    return half | ((its >> 16) & 0x8000);
+}
+template <typename Number>
+Vector load(const Number* from) {
+    return widened(Number{}, __builtin_convertvector(*reinterpret_cast<const Halves*>(from), Integers));
+}
+template <typename Number>
+void store(Number* to, Vector value) {
+    *reinterpret_cast<Halves*>(to) = __builtin_convertvector(narrowed(Number{}, value), Halves);
+}
+
+// Two vectors of numbers that lie next to each other, in the order that costs least: of 16 bits, every other one.
+struct Pair {
+    Vector first, second;
+};
+inline Pair load_pair(const float* from) { return {load(from), load(from + lanes)}; }
+inline void store_pair(float* to, Pair pair) {
+    store(to, pair.first);
+    store(to + lanes, pair.second);
+}
+inline Pair load_pair(const Bfloat16* from) {
+    const Integers both = *reinterpret_cast<const Integers*>(from);
+    return {floats(both << 16), floats(both & ~0xffff)};
+}
+inline Pair load_pair(const Float16* from) {
+    const Integers both = *reinterpret_cast<const Integers*>(from);
+    return {widened(Float16{}, both & 0xffff), widened(Float16{}, (both >> 16) & 0xffff)};
+}
+template <typename Number>
+void store_pair(Number* to, Pair pair) {
+    *reinterpret_cast<Integers*>(to) = narrowed(Number{}, pair.first) | (narrowed(Number{}, pair.second) << 16);
 }
 
 }  // namespace

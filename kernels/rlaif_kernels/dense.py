@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Dense", "accelerate", "hindrance", "packed"]
+__all__ = ["Dense", "accelerate", "hindrance", "inner", "outer", "packed", "product"]
 
 # Private operations of torch, in `torch.ops.mkldnn`; `hindrance` looks whether they are there and tries them out.
 PRODUCT, ARRANGE = "_linear_pointwise", "_reorder_linear_weight"
@@ -178,18 +178,23 @@ class _Linear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, inputs = slope.reshape(-1, slope.shape[-1]), x.reshape(-1, x.shape[-1])
         return (
-            _inner(slope, weight) if wants_x else None,
-            _outer(rows, inputs) if wants_weight else None,
+            inner(slope, weight) if wants_x else None,
+            outer(rows, inputs) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )
 
 
-def _inner(slope: Tensor, weight: Tensor) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [N,I], weight [O,I], bias [O] -> x @ weight.T + bias [N,O] by the faster of the two; not differentiable."""
+    return _product(x, weight, bias) if _suits(x, weight, bias) else functional.linear(x, weight, bias)
+
+
+def inner(slope: Tensor, weight: Tensor) -> Tensor:
     """slope [..., O], weight [O,I] -> slope @ weight [..., I]."""
     return _linear(slope, weight.t()) if _wide() else slope @ weight
 
 
-def _outer(rows: Tensor, inputs: Tensor) -> Tensor:
+def outer(rows: Tensor, inputs: Tensor) -> Tensor:
     """rows [N,O], inputs [N,I] -> rows.T @ inputs [O,I]; oneDNN is a quarter faster if its result is the taller way."""
     if not _wide():
         return rows.t() @ inputs

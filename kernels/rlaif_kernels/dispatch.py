@@ -25,15 +25,15 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ()),
     "gae": ("scans", ("triton", "native")),
     "group_normalise": ("normalise", ()),
-    "kept_logprobs": ("linear", ()),
+    "kept_logprobs": ("linear", ("native",)),
     "kl_estimate": ("losses", ()),
-    "linear_logprobs": ("linear", ()),
-    "linear_policy_loss": ("linear", ()),
+    "linear_logprobs": ("linear", ("native",)),
+    "linear_policy_loss": ("linear", ("native",)),
     "masked_whiten": ("normalise", ("triton",)),
-    "policy_loss": ("losses", ()),
+    "policy_loss": ("losses", ("native",)),
     "sharded_logprobs": ("logprobs", ("triton",)),
     "token_logprobs": ("logprobs", ("triton", "native")),
-    "vtrace": ("scans", ("triton",)),
+    "vtrace": ("scans", ("triton", "native")),
 }
 NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.

@@ -33,6 +33,10 @@ class Rows(NamedTuple):
     temperatures: Tensor | None
     """[N] f32, contiguous: one a row, in the place of `temperature`."""
 
+    def take(self, some: Tensor | slice) -> Rows:
+        each = self.temperatures
+        return self._replace(targets=self.targets[some], temperatures=each if each is None else each[some])
+
 
 class Said(NamedTuple):
     """What is said of N rows, [N] f32 each; 0 where the target is ignored."""
@@ -40,20 +44,32 @@ class Said(NamedTuple):
     logp: Tensor
     entropy: Tensor | None
     largest: Tensor
-    """A z of the row that is close to its largest, from which the others are reckoned."""
+    """A z close to the row's largest, from which the others are reckoned; in the backend's own units, as is `logsum`."""
     logsum: Tensor
     """log of the sum of e^(z - largest)."""
+
+    def take(self, some: Tensor | slice) -> Said:
+        return Said(*[one if one is None else one[some] for one in self])
 
 
 class Backend(Protocol):
     """Row kernels. Logits are [N,W], f32, bf16 or f16, each row dense, rows at any distance; sums are kept in f32."""
 
+    def check(self, rows: Rows, vocabulary: int) -> None:
+        """Raise IndexError for a target that is not in the vocabulary, where that can be seen without waiting."""
+
+    def check_ids(self, ids: Tensor, vocabulary: int) -> None:
+        """The same for other ids than targets; those below 0 stand for none."""
+
     def fold(self, logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
         """Take in the columns `first`, `first` + 1, ... of the vocabulary; None: these are the first taken in.
 
-        state [N,4] f32: m, close to the largest z so far; the sum of e^(z - m); the sum of e^(z - m) (z - m); the
-        target's z once its column was taken in, 0 before. It may be changed in place, and is returned.
+        state [N,4] f32, in the backend's own units: a z close to the largest so far, the sum of e^(z - it), the sum of
+        e^(z - it) (z - it), and what is known of the target's z. Changed in place, and returned.
         """
+
+    def merge(self, state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+        """Take in what another state holds of other columns, in place; returned."""
 
     def finish(self, state: Tensor, rows: Rows, entropy: bool) -> Said: ...
 
@@ -84,11 +100,18 @@ def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
     for name, number in numbers.items():
         if isinstance(number, Tensor) and (name != "temperature" or number.requires_grad):
             return f"has no gradient with respect to the {name}"
-        if not isinstance(number, Tensor) and number is not None and not TINY <= abs(number) <= 1 / TINY:
+        if not all(end is None or TINY <= abs(float(end)) <= 1 / TINY for end in _ends(number)):
             return f"takes a {name} between {TINY} and {1 / TINY}"
     if transformed() or unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
         return "is not for torch.func and forward-mode differentiation"
     return None
+
+
+def _ends(number: float | Tensor | None) -> tuple[float | Tensor | None, ...]:
+    """The number, or the smallest and the largest of several, where looking at them waits for no device."""
+    if not isinstance(number, Tensor):
+        return (number,)
+    return number.aminmax() if number.numel() and number.is_cpu and not torch.compiler.is_compiling() else ()
 
 
 def transformed() -> bool:

@@ -19,7 +19,10 @@ except ImportError as error:
 else:
     missing = None
 
-__all__ = ["address", "binary", "build_info", "missing", "refuses"]
+__all__ = ["KINDS", "address", "binary", "build_info", "missing", "refuses"]
+
+
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/kinds.hpp
 
 
 def build_info() -> dict[str, str]:

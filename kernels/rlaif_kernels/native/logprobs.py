@@ -1,4 +1,4 @@
-"""`reference.token_logprobs` in C++, with its gradient: all of a row is done while it is in the processor's cache.
+"""Row kernels in C++: all of a piece of a row is done while it is in the processor's cache, each logit read once.
 
 Nothing of the logits' size is made but their gradient. A row's numbers depend neither on the other rows nor on the
 number of threads, which are torch's own.
@@ -8,23 +8,106 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlaif_kernels import rows as row_kernels
-from rlaif_kernels.native import address, binary
+from rlaif_kernels.native import KINDS, address, binary
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["descend", "finish", "fold", "forward", "token_logprobs"]
+__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "token_logprobs"]
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/logprobs.hpp
+variant = ""
+"""One of `binary.variants()`, by default the first: tests try them all."""
 
 token_logprobs = partial(row_kernels.token_logprobs, sys.modules[__name__])
 
 
-def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
-    said = _room(logits, entropy)
-    binary.logprobs_forward(*_given(logits, rows, 0), *map(address, said), torch.get_num_threads())
+def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
+    begun = state is not None
+    if state is None:
+        state = logits.new_empty(len(logits), 4, dtype=torch.float32)
+    binary.logprobs_fold(*_block(logits, rows, first), state.data_ptr(), begun, torch.get_num_threads(), variant)
+    return state
+
+
+def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+    _, _, temperature, scale, softcap, each = rows
+    binary.logprobs_merge(
+        state.data_ptr(), other.data_ptr(), len(state), address(each), temperature, scale, softcap
+    )
+    return state
+
+
+def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
+    said = _room(len(state), entropy)
+    binary.logprobs_finish(state.data_ptr(), rows.targets.data_ptr(), len(state), rows.ignored, *map(address, said))
     return said
+
+
+def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
+    said = _room(len(logits), entropy)
+    wrong = binary.logprobs_forward(
+        *_block(logits, rows, 0), *map(address, said), torch.get_num_threads(), variant
+    )
+    if wrong >= 0:
+        raise astray(rows, wrong, logits.shape[1])
+    return said
+
+
+def descend(
+    logits: Tensor, rows: Rows, first: int, said: Said, of_logp: Tensor | None, of_entropy: Tensor | None, out: Tensor
+) -> None:
+    binary.logprobs_descend(
+        *_block(logits, rows, first),
+        address(of_logp),
+        address(of_entropy),
+        said.largest.data_ptr(),
+        said.logsum.data_ptr(),
+        address(said.entropy),
+        out.data_ptr(),
+        out.stride(0),
+        torch.get_num_threads(),
+        variant,
+    )
+
+
+def check(rows: Rows, vocabulary: int) -> None:
+    """Raise IndexError for a target that is not in the vocabulary."""
+    wrong = binary.logprobs_astray(rows.targets.data_ptr(), len(rows.targets), vocabulary, rows.ignored)
+    if wrong >= 0:
+        raise astray(rows, wrong, vocabulary)
+
+
+def check_ids(ids: Tensor, vocabulary: int) -> None:
+    if bool((ids >= vocabulary).any()):
+        raise IndexError(f"kept token {int(ids.max())} is not in a vocabulary of {vocabulary}")
+
+
+def astray(rows: Rows, wrong: int, vocabulary: int) -> IndexError:
+    return IndexError(f"target {int(rows.targets[wrong])} is not in a vocabulary of {vocabulary}")
+
+
+def _room(count: int, entropy: bool) -> Said:
+    logp, largest, logsum, *spread = torch.empty(3 + entropy, count).unbind()
+    return Said(logp, spread[0] if entropy else None, largest, logsum)
+
+
+def _block(logits: Tensor, rows: Rows, first: int) -> tuple[float, ...]:
+    """What every call is told of a block of logits; the caller keeps the tensors alive."""
+    targets, ignored, temperature, scale, softcap, each = rows
+    return (
+        logits.data_ptr(),
+        KINDS[logits.dtype],
+        logits.stride(0),
+        len(logits),
+        logits.shape[1],
+        first,
+        targets.data_ptr(),
+        ignored,
+        address(each),
+        temperature,
+        scale,
+        softcap,
+    )

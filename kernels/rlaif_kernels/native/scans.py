@@ -1,4 +1,4 @@
-"""`reference.scans` in C++: one pass over each row."""
+"""`reference.scans` in C++: one pass over each row, a vector of tokens at a time in float32, one by one in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from torch import Tensor
 from rlaif_kernels.native import address, binary
 from rlaif_kernels.reference.numbers import accumulation
 
-__all__ = ["gae"]
+__all__ = ["gae", "vtrace"]
+
+variant = ""
+"""One of `binary.variants()`, by default the first: tests try them all."""
 
 
 def gae(
@@ -16,26 +19,65 @@ def gae(
     values: Tensor,
     mask: Tensor,
     *,
-    gamma: float = 1.0,
-    lam: float = 0.95,
+    gamma: float | Tensor = 1.0,
+    lam: float | Tensor = 0.95,
     dones: Tensor | None = None,
     next_values: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`reference.gae` in C++, one pass over each row with the running sums in float64."""
-    dtype = accumulation(rewards, values, next_values)
-    advantages = torch.empty(rewards.shape, dtype=dtype)
-    returns = torch.empty_like(advantages)
+    return _scan((rewards, values, next_values, None), (mask, dones), cu_seqlens, gamma, lam)
+
+
+def vtrace(
+    log_ratios: Tensor,
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float | Tensor = 1.0,
+    lam: float | Tensor = 1.0,
+    rho_clip: float = 1.0,
+    trace_clip: float = 1.0,
+    dones: Tensor | None = None,
+    next_values: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    given = (rewards, values, next_values, log_ratios)
+    return _scan(given, (mask, dones), cu_seqlens, gamma, lam, rho_clip, trace_clip)
+
+
+def _scan(
+    floats: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    flags: tuple[Tensor, Tensor | None],
+    cu_seqlens: Tensor | None,
+    gamma: float | Tensor,
+    lam: float | Tensor,
+    rho_clip: float = 1.0,
+    trace_clip: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    dtype = accumulation(*floats)
+    shape = floats[0].shape
+    first, second = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
     # These locals own what the addresses point at until the call returns.
-    floats = [_dense(tensor, dtype) for tensor in (rewards, values, next_values)]
-    flags = [_dense(tensor, torch.bool) for tensor in (mask, dones)]
-    reward, value, after = map(address, floats)
-    kept, done = map(address, flags)
-    run = binary.gae_f64 if dtype == torch.float64 else binary.gae_f32
-    out = advantages.data_ptr(), returns.data_ptr()
-    rows, steps = rewards.shape
-    run(reward, value, kept, done, after, *out, rows, steps, gamma, lam)
-    return advantages, returns
+    numbers = [_dense(one, dtype) for one in floats]
+    truths = [_dense(one, torch.bool) for one in flags]
+    offsets = _dense(cu_seqlens, torch.int64)
+    each = [_dense(one, torch.float64) if isinstance(one, Tensor) else None for one in (gamma, lam)]
+    common = [0.0 if isinstance(one, Tensor) else one for one in (gamma, lam)]
+    count, steps = shape if offsets is None else (len(offsets) - 1, 0)
+    run = binary.scan_f32 if dtype == torch.float32 else binary.scan_f64
+    run(
+        *map(address, (*numbers, *truths, first, second)),
+        count,
+        steps,
+        *map(address, (offsets, *each)),
+        *common,
+        rho_clip,
+        trace_clip,
+        torch.get_num_threads(),
+        variant,
+    )
+    return first, second
 
 
 def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -13,6 +13,9 @@ from rlaif_kernels import native, reference
 
 pytestmark = pytest.mark.native
 
+if native.missing is None:
+    from rlaif_kernels.native import scans
+
 # The binary keeps its running sums in float64, so what is left is the float32 reference's own rounding.
 BUDGET = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-12, "atol": 1e-12}}
 
@@ -36,7 +39,7 @@ def test_gae_agrees_with_the_definition(shape: tuple[int, int], dtype: torch.dty
     options = {name: x[name] for name in given}
     args = x["rewards"], x["values"], x["mask"]
     for got, wanted in zip(
-        native.gae(*args, gamma=0.97, lam=0.9, **options),
+        scans.gae(*args, gamma=0.97, lam=0.9, **options),
         reference.gae(*args, gamma=0.97, lam=0.9, **options),
         strict=True,
     ):
@@ -48,7 +51,7 @@ def test_gae_is_closer_to_float64_than_a_float32_recursion() -> None:
     rewards, values = torch.randn(2, 4, 4096)
     mask = torch.ones(4, 4096, dtype=torch.bool)
     exact = reference.gae(rewards.double(), values.double(), mask, gamma=1.0, lam=1.0)[0]
-    error = (native.gae(rewards, values, mask, gamma=1.0, lam=1.0)[0] - exact).abs().max()
+    error = (scans.gae(rewards, values, mask, gamma=1.0, lam=1.0)[0] - exact).abs().max()
     plain = (reference.gae(rewards, values, mask, gamma=1.0, lam=1.0)[0] - exact).abs().max()
     assert error < plain
 
@@ -56,7 +59,7 @@ def test_gae_is_closer_to_float64_than_a_float32_recursion() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_gae_widens_half_precision(dtype: torch.dtype) -> None:
     x = problem(4, 32, dtype)
-    got, wanted = native.gae(**x)[0], reference.gae(**x)[0]
+    got, wanted = scans.gae(**x)[0], reference.gae(**x)[0]
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, wanted, **BUDGET[torch.float32])
 
@@ -64,20 +67,20 @@ def test_gae_widens_half_precision(dtype: torch.dtype) -> None:
 def test_gae_reads_views_in_their_own_order() -> None:
     x = {name: tensor.t().contiguous().t() for name, tensor in problem(6, 9, torch.float64).items()}
     assert not x["rewards"].is_contiguous()
-    torch.testing.assert_close(native.gae(**x), reference.gae(**x))
+    torch.testing.assert_close(scans.gae(**x), reference.gae(**x))
 
 
 def test_gae_leaves_its_inputs_alone() -> None:
     x = problem(3, 11, torch.float32)
     before = {name: tensor.clone() for name, tensor in x.items()}
-    native.gae(**x)
+    scans.gae(**x)
     for name, tensor in x.items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_gae_is_detached() -> None:
     values = torch.zeros(1, 2, requires_grad=True)
-    advantages, returns = native.gae(torch.ones(1, 2), values, torch.ones(1, 2, dtype=torch.bool))
+    advantages, returns = scans.gae(torch.ones(1, 2), values, torch.ones(1, 2, dtype=torch.bool))
     assert not advantages.requires_grad
     assert not returns.requires_grad
 

@@ -11,18 +11,27 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
-from rlaif_kernels import logprob, native, reference
+from rlaif_kernels import native, reference
 from rlaif_kernels.dispatch import Impl
 
 pytestmark = pytest.mark.native
 
-VARIANTS = native.binary.variants() if native.missing is None else []
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "temperature": {"temperature": 0.7},
     "scale": {"scale": -1.3},
     "softcap": {"softcap": 3.0, "scale": 0.8, "temperature": 1.7},
 }
+
+
+if native.missing is None:
+    from rlaif_kernels.native import logprobs
+
+
+@pytest.fixture(params=native.binary.variants() if native.missing is None else ["none"])
+def _variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with each of the instruction sets that this processor has."""
+    monkeypatch.setattr(logprobs, "variant", request.param)
 
 
 def problem(rows: int, vocabulary: int) -> tuple[Tensor, Tensor]:
@@ -42,26 +51,26 @@ def both_ways(
     return [logp.detach(), entropy.detach(), x.grad]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.usefixtures("_variant")
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (5, 17), (40, 1000), (9, 4096), (0, 7)], ids=str)
 @pytest.mark.parametrize("case", OPTIONS)
-def test_values_and_gradients_are_those_of_float64(case: str, shape: tuple[int, int], variant: str) -> None:
+def test_values_and_gradients_are_those_of_float64(case: str, shape: tuple[int, int]) -> None:
     logits, targets = problem(*shape)
-    said = both_ways(logprob.token_logprobs, logits, targets, variant=variant, **OPTIONS[case])
+    said = both_ways(logprobs.token_logprobs, logits, targets, **OPTIONS[case])
     exact = both_ways(reference.token_logprobs, logits.double(), targets, **OPTIONS[case])
     for one, other in zip(said, exact, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
-    alone = logprob.token_logprobs(logits, targets, variant=variant, **OPTIONS[case])
+    alone = logprobs.token_logprobs(logits, targets, **OPTIONS[case])
     assert isinstance(alone, Tensor)
     assert torch.equal(alone, said[0])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_errors_are_no_larger_than_those_of_torch(variant: str) -> None:
+@pytest.mark.usefixtures("_variant")
+def test_errors_are_no_larger_than_those_of_torch() -> None:
     logits, targets = problem(64, 32000)
     exact = both_ways(reference.token_logprobs, logits.double(), targets)
-    ours = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+    ours = both_ways(logprobs.token_logprobs, logits, targets)
     torchs = both_ways(reference.token_logprobs, logits, targets)
     for mine, other, wanted in zip(ours, torchs, exact, strict=True):
         worst = [float((one.double() - wanted).abs().max()) for one in (mine, other)]
@@ -92,11 +101,11 @@ LAYOUTS: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
 def test_any_layout_of_logits(case: str) -> None:
     shape, layout = LAYOUTS[case]
     logits, targets = torch.randn(shape) * 3, torch.randint(40, (6, 3)).T  # whose rows are not next to each other
-    said = both_ways(logprob.token_logprobs, logits, targets, layout)
+    said = both_ways(logprobs.token_logprobs, logits, targets, layout)
     exact = both_ways(reference.token_logprobs, logits.double(), targets, layout)
     for one, other in zip(said, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
-    flat = both_ways(logprob.token_logprobs, torch.randn(9, 40), torch.randint(40, (18,))[::2])
+    flat = both_ways(logprobs.token_logprobs, torch.randn(9, 40), torch.randint(40, (18,))[::2])
     assert all(one.isfinite().all() for one in flat)
 
 
@@ -113,7 +122,7 @@ TEMPERATURES: dict[str, Callable[[], Tensor]] = {
 @pytest.mark.parametrize("shape", [(6,), (4, 6)], ids=str)
 def test_a_temperature_a_token(shape: tuple[int, ...], case: str) -> None:
     logits, targets, temperature = torch.randn(*shape, 40) * 3, torch.randint(40, shape), TEMPERATURES[case]()
-    said = both_ways(logprob.token_logprobs, logits, targets, temperature=temperature)
+    said = both_ways(logprobs.token_logprobs, logits, targets, temperature=temperature)
     exact = both_ways(reference.token_logprobs, logits.double(), targets, temperature=temperature.double())
     for one, other in zip(said, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
@@ -134,20 +143,20 @@ def test_a_cap_of_any_size_costs_no_accuracy(cap: float) -> None:
     logits, targets = problem(20, 500)
     exact = both_ways(reference.token_logprobs, logits.double(), targets, softcap=cap)
     ours, torchs = (
-        both_ways(run, logits, targets, softcap=cap) for run in (logprob.token_logprobs, reference.token_logprobs)
+        both_ways(run, logits, targets, softcap=cap) for run in (logprobs.token_logprobs, reference.token_logprobs)
     )
     for mine, other, wanted in zip(ours, torchs, exact, strict=True):
         worst = [float((one.double() - wanted).abs().max()) for one in (mine, other)]
         assert worst[0] <= 4 * worst[1] + 2e-6
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_many_small_terms_are_not_lost(variant: str) -> None:
+@pytest.mark.usefixtures("_variant")
+def test_many_small_terms_are_not_lost() -> None:
     logits = torch.full((2, 200_000), -0.35)
     logits[:, 7] = 0
     exact = reference.token_logprobs(logits.double(), torch.tensor([7, 8]), entropy=True)
     for one, other in zip(
-        logprob.token_logprobs(logits, torch.tensor([7, 8]), entropy=True, variant=variant), exact, strict=True
+        logprobs.token_logprobs(logits, torch.tensor([7, 8]), entropy=True), exact, strict=True
     ):
         torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-5)
 
@@ -173,44 +182,44 @@ def test_transforms_of_torch_go_by_the_definition() -> None:
         torch.testing.assert_close(torch.autograd.grad(rk.token_logprobs(x, targets), x, row)[0], gradient)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_row_depends_neither_on_the_others_nor_on_the_threads(variant: str) -> None:
-    logits, targets = problem(60, 1003)
+@pytest.mark.usefixtures("_variant")
+def test_a_row_depends_neither_on_the_others_nor_on_the_threads() -> None:
+    logits, targets = problem(60, 20_003)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        said = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+        said = both_ways(logprobs.token_logprobs, logits, targets)
         for threads in (2, 3, 7):
             torch.set_num_threads(threads)
-            again = both_ways(logprob.token_logprobs, logits, targets, variant=variant)
+            again = both_ways(logprobs.token_logprobs, logits, targets)
             assert all(map(torch.equal, again, said))
     finally:
         torch.set_num_threads(before)
     for row in range(0, 60, 7):
-        alone = logprob.token_logprobs(logits[row], targets[row], entropy=True, variant=variant)
+        alone = logprobs.token_logprobs(logits[row], targets[row], entropy=True)
         assert [float(one) for one in alone] == [float(one[row]) for one in said[:2]]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_ignored_may_hold_anything(variant: str) -> None:
+@pytest.mark.usefixtures("_variant")
+def test_what_is_ignored_may_hold_anything() -> None:
     logits, targets = problem(12, 33)
     targets[3] = -100
     dirty = logits.clone()
     dirty[targets == -100] = math.nan
-    clean, other = (both_ways(logprob.token_logprobs, x, targets, variant=variant) for x in (logits, dirty))
+    clean, other = (both_ways(logprobs.token_logprobs, x, targets) for x in (logits, dirty))
     assert all(map(torch.equal, clean, other))
     assert not clean[2][3].any()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_not_finite_comes_out_as_by_definition(variant: str) -> None:
+@pytest.mark.usefixtures("_variant")
+def test_what_is_not_finite_comes_out_as_by_definition() -> None:
     logits, targets = problem(6, 40)
     logits[0, 7] = logits[1, 30] = -math.inf  # no probability
     logits[2, 3], logits[3, 39], logits[4, 8] = math.nan, math.nan, math.inf
     logits[5] = -math.inf
     targets = torch.tensor([0, 30, 5, 5, 5, 5])
     x = logits.requires_grad_()
-    said = logprob.token_logprobs(x, targets, entropy=True, variant=variant)
+    said = logprobs.token_logprobs(x, targets, entropy=True)
     wanted = reference.token_logprobs(x, targets, entropy=True)
     torch.testing.assert_close(said, wanted, equal_nan=True)
     assert said[0][1] == -math.inf
@@ -219,11 +228,11 @@ def test_what_is_not_finite_comes_out_as_by_definition(variant: str) -> None:
     assert gradient[0, 7] == 0
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_far_and_peaked_logits_lose_nothing(variant: str) -> None:
+@pytest.mark.usefixtures("_variant")
+def test_far_and_peaked_logits_lose_nothing() -> None:
     logits = torch.tensor([[100.0, 75.0, 74.0], [1e4, 1e4 - 1, -1e4], [-3e38, 3e38, 0.0]])
     targets = torch.tensor([0, 1, 1])
-    said = logprob.token_logprobs(logits, targets, entropy=True, variant=variant)
+    said = logprobs.token_logprobs(logits, targets, entropy=True)
     wanted = reference.token_logprobs(logits.double(), targets, entropy=True)
     torch.testing.assert_close(said[0].double(), wanted[0], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(said[1].double(), wanted[1], rtol=0.05, atol=0)
@@ -245,12 +254,9 @@ def test_what_cannot_be_computed_here_is_left_to_torch_or_refused() -> None:
             rk.token_logprobs(logits * 0, targets, **tiny, impl="native")
     nothing = rk.token_logprobs(torch.zeros(2, 0), torch.tensor([-100, -100]), impl="native")
     assert nothing.tolist() == [0, 0]
-    for dtype in (torch.bfloat16, torch.float64):
-        assert rk.token_logprobs(logits.to(dtype), targets).dtype == (
-            torch.float64 if dtype.itemsize == 8 else torch.float32
-        )
-        with pytest.raises(rk.ImplementationError, match=f"needs float32 logits and got {dtype}"):
-            rk.token_logprobs(logits.to(dtype), targets, impl="native")
+    assert rk.token_logprobs(logits.double(), targets).dtype == torch.float64
+    with pytest.raises(rk.ImplementationError, match="bfloat16 or float16 logits and got torch.float64"):
+        rk.token_logprobs(logits.double(), targets, impl="native")
     for target in (-1, 9):
         with pytest.raises(IndexError, match=f"target {target} is not in a vocabulary of 9"):
             rk.token_logprobs(logits, torch.tensor([0, target, 1, 2]), impl="native")
@@ -278,3 +284,88 @@ def test_logits_that_changed_meanwhile_are_an_error() -> None:
     logits.detach().mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         logp.sum().backward()
+
+
+@pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", OPTIONS)
+def test_half_precision_is_widened_before_anything_is_summed(case: str, dtype: torch.dtype) -> None:
+    for shape in ((3, 2), (5, 17), (7, 1000), (2, 40_000)):
+        logits, targets = problem(*shape)
+        logits = logits.to(dtype)
+        logits[0, :1], logits[-1, -1:] = 0, 1e-7  # a subnormal number of 16 bits
+        said = both_ways(logprobs.token_logprobs, logits, targets, **OPTIONS[case])
+        exact = both_ways(reference.token_logprobs, logits.double(), targets, **OPTIONS[case])
+        assert [one.dtype for one in said] == [torch.float32, torch.float32, dtype]
+        for one, other in zip(said[:2], exact[:2], strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+        # The gradient was rounded once, at the end: to the nearest of its neighbours.
+        near = exact[2].to(dtype)
+        step = torch.finfo(dtype).eps * near.double().abs() + torch.finfo(dtype).smallest_normal * 2**-7
+        assert bool(((said[2].double() - exact[2]).abs() <= 0.51 * step + 1e-7).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_every_number_of_16_bits_is_read_and_written_as_torch_does(dtype: torch.dtype) -> None:
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    rows = every[every.isfinite()].unsqueeze(1)
+    logp, entropy = logprobs.token_logprobs(rows, torch.zeros(len(rows), dtype=torch.int64), entropy=True)
+    assert logp.abs().max() == 0
+    assert entropy.abs().max() == 0
+    # With two logits, z and 0, the log-prob of the second is -softplus(z). (Below -2.3e38 it comes out as -inf.)
+    rows = rows[rows[:, 0] < 2.3e38]
+    pairs = torch.cat([rows, torch.zeros_like(rows)], 1)
+    said = logprobs.token_logprobs(pairs, torch.ones(len(rows), dtype=torch.int64))
+    torch.testing.assert_close(said.double(), -torch.nn.functional.softplus(rows[:, 0].double()), rtol=2e-7, atol=1e-7)
+    # The gradient of the log-prob of a token that has probability 1 is rounded from what flows back.
+    x = torch.tensor([[0.0, -torch.inf]], dtype=dtype).expand(4001, 2).clone().requires_grad_()
+    flows = torch.linspace(-9, 9, 4001).exp2() * torch.tensor([1.0, -1.0]).repeat(2001)[:4001]
+    (gradient,) = torch.autograd.grad(logprobs.token_logprobs(x, torch.ones(4001, dtype=torch.int64)), x, flows)
+    assert torch.equal(gradient[:, 1], flows.to(dtype))
+    assert torch.equal(gradient[:, 0], (-flows).to(dtype))
+
+
+@pytest.mark.usefixtures("_variant")
+def test_the_gradient_can_take_the_place_of_the_logits() -> None:
+    for logits in (problem(9, 1003)[0], problem(9, 1003)[0].bfloat16(), problem(9, 1100)[0][:, 40:1043]):
+        targets = torch.randint(1003, (9,)).masked_fill(torch.arange(9) == 4, -100)
+        x, y = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+        weights = torch.randn(9)
+        own, other = x * 1, y * 1
+        logp, entropy = rk.token_logprobs(own, targets, entropy=True, inplace_backward=True, impl="native")
+        (logp * weights + entropy).sum().backward()
+        logp, entropy = rk.token_logprobs(other, targets, entropy=True, impl="native")
+        (logp * weights + entropy).sum().backward()
+        assert torch.equal(x.grad, y.grad)
+        assert torch.equal(own, x.grad)
+
+
+def test_who_needs_the_logits_after_all_is_told_that_they_are_gone() -> None:
+    x, targets = torch.randn(4, 9, requires_grad=True), torch.tensor([1, 0, 8, 3])
+    logits = x * 1
+    logp = rk.token_logprobs(logits, targets, inplace_backward=True)
+    other = logits.exp()
+    squares = (logits * logits).sum()
+    logp.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logp.sum().backward()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        squares.backward()
+    other.sum().backward()  # which kept its result, not the logits
+
+
+@pytest.mark.usefixtures("_variant")
+def test_logits_of_any_size_wherever_they_stand() -> None:
+    """Blocks that dwarf all before them, that vanish beside them, and rows that begin with no probability at all."""
+    logits = torch.randn(6, 60_000)
+    logits[0, 30_000:] += 300
+    logits[1, 30_000:] -= 300
+    logits[2, :40_000] = -torch.inf
+    logits[3, :40_000] = -3.4e38
+    logits[4, 12_345] = 500
+    logits[5] = torch.linspace(-400, 400, 60_000)
+    targets = torch.tensor([40_000, 5, 50_000, 50_000, 12_345, 59_999])
+    said = rk.token_logprobs(logits, targets, entropy=True, impl="native")
+    exact = reference.token_logprobs(logits.double(), targets, entropy=True)
+    for one, other in zip(said, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,147 @@
+// The arithmetic of policy.hpp, compiled once for each of the variants in variants.hpp.
+#include "policy.hpp"
+#include "vectors.hpp"
+
+namespace rlaif::policy {
+namespace {
+
+constexpr float far = 20.0f;  // log-ratios above which e^d is not let grow further
+
+// e^d - 1 - d: by its series where the difference would round away.
+inline Vector excess(Vector d) {
+    Vector series = d * (1.0f / 9.0f) + 1.0f;
+    for (float n = 8.0f; n > 2.0f; n -= 1.0f) series = series * d * (1.0f / n) + 1.0f;
+    const Vector near = series * d * d * 0.5f;
+    const Vector size = d < 0.0f ? -d : d;
+    return size < 0.5f ? near : exponential(d) - 1.0f - d;
+}
+// Of d = log q - log p, for a token of p.
+inline Vector value(Vector d, Estimator estimator) {
+    if (estimator == Estimator::k1) return -d;
+    if (estimator == Estimator::k2) return d * d * 0.5f;
+    return excess(d > far ? all(far) : d);
+}
+// The derivative of that with respect to log p.
+inline Vector slope(Vector d, Estimator estimator) {
+    if (estimator == Estimator::k1) return all(1.0f);
+    if (estimator == Estimator::k2) return -d;
+    const Vector held = d > far ? all(far) : d;
+    return -(excess(held) + held);
+}
+
+// A row, a vector at a time; 0 where a token is masked, whatever stands there.
+struct Row {
+    const Batch& batch;
+    std::size_t start;
+
+    std::size_t left(std::size_t at) const { return smaller(batch.steps - at, lanes); }
+    Integers here(std::size_t at) const {
+        if (left(at) == lanes) return load_flags(batch.mask + start + at);
+        Integers flags{};
+        for (std::size_t lane = 0; lane < left(at); ++lane) flags[lane] = batch.mask[start + at + lane] ? -1 : 0;
+        return flags;
+    }
+    Vector of(const float* values, std::size_t at, Integers here) const {
+        Vector read{};
+        if (left(at) == lanes) {
+            read = load(values + start + at);
+        } else {
+            for (std::size_t lane = 0; lane < left(at); ++lane) read[lane] = values[start + at + lane];
+        }
+        return here ? read : Vector{};
+    }
+    void write(float* values, std::size_t at, Vector given) const {
+        if (left(at) == lanes) return store(values + start + at, given);
+        for (std::size_t lane = 0; lane < left(at); ++lane) values[start + at + lane] = given[lane];
+    }
+};
+
+inline Vector one_where(Integers flags) { return flags ? all(1.0f) : Vector{}; }
+
+Sums row(const Batch& batch, std::size_t number) {
+    const Row its{batch, number * batch.steps};
+    Vector tokens{}, drifted{};
+    for (std::size_t at = 0; at < batch.steps; at += lanes) {
+        const Integers here = its.here(at);
+        tokens += one_where(here);
+        if (batch.sequence) drifted += its.of(batch.logp, at, here) - its.of(batch.old, at, here);
+    }
+    const float count = sum(tokens);
+    const float mean = batch.sequence && count > 0.0f ? sum(drifted) / count : 0.0f;
+    Sums sums{};
+    sums.tokens = count;
+    Vector pulled{};  // with one ratio a row, what all tokens of it share
+    for (std::size_t at = 0; at < batch.steps; at += lanes) {
+        const Integers here = its.here(at);
+        const Vector logp = its.of(batch.logp, at, here), apart = logp - its.of(batch.old, at, here);
+        const Vector advantage = its.of(batch.advantages, at, here), weight = its.of(batch.weights, at, here);
+        const Vector token_ratio = exponential(apart), ratio = batch.sequence ? exponential(all(mean)) : token_ratio;
+        Vector bounded = ratio < batch.least ? all(batch.least) : ratio;
+        bounded = bounded > batch.most ? all(batch.most) : bounded;
+        Integers below, above, floored{};
+        Vector gain, pull;  // the gain and its derivative with respect to the log-ratio
+        if (batch.constant_ratio) {
+            below = ratio < batch.least, above = ratio > batch.most;
+            pull = bounded * advantage;
+            gain = pull * logp;
+        } else {
+            const Vector free = ratio * advantage, held = bounded * advantage;
+            const Integers stopped = free > held;
+            below = stopped & (ratio < 1.0f), above = stopped & (ratio > 1.0f);
+            floored = (advantage < 0.0f) & (ratio > batch.dual);
+            gain = stopped ? held : free;
+            gain = free != free ? free : gain;
+            gain = floored ? batch.dual * advantage : gain;
+            pull = (stopped | floored) ? Vector{} : free;
+        }
+        if (batch.correction) {
+            const Vector correction = its.of(batch.correction, at, here);
+            gain *= correction, pull *= correction;
+        }
+        Vector loss = -gain, of_logp = -pull * weight;
+        if (batch.sequence && !batch.constant_ratio) {
+            pulled += of_logp;
+            of_logp = Vector{};
+        }
+        Vector distance{};
+        if (batch.reference) {
+            const Vector d = its.of(batch.reference, at, here) - logp;
+            distance = value(d, Estimator::k3);
+            if (batch.kl != 0.0f) {
+                loss += batch.kl * value(d, batch.kl_value);
+                const Vector flow = slope(d, batch.kl_gradient);
+                of_logp += weight * batch.kl * (batch.kl_gradient == Estimator::k2 ? token_ratio * flow : flow);
+            }
+        }
+        const Vector entropy = batch.entropy ? its.of(batch.entropy, at, here) : Vector{};
+        if (batch.entropy_weight != 0.0f) loss -= batch.entropy_weight * entropy;
+        its.write(batch.of_logp, at, here ? of_logp : Vector{});
+        if (batch.of_entropy) its.write(batch.of_entropy, at, here ? -batch.entropy_weight * weight : Vector{});
+        const auto total = [&](Vector each) { return double(sum(here ? each : Vector{})); };
+        sums.loss += total(weight * loss);
+        sums.below += total(one_where(below));
+        sums.above += total(one_where(above));
+        sums.floored += total(one_where(floored));
+        sums.ratio += total(ratio);
+        sums.drift += total(value(apart, Estimator::k3));
+        sums.entropy += total(entropy);
+        sums.distance += total(distance);
+        const double most = double(largest(here ? ratio : Vector{}));
+        sums.most = most > sums.most ? most : sums.most;
+    }
+    if (batch.sequence && !batch.constant_ratio && count > 0.0f) {
+        const float share = sum(pulled) / count;
+        for (std::size_t at = 0; at < batch.steps; at += lanes) {
+            const Integers here = its.here(at);
+            its.write(batch.of_logp, at, its.of(batch.of_logp, at, here) + (here ? all(share) : Vector{}));
+        }
+    }
+    return sums;
+}
+
+}  // namespace
+
+extern const Variant RLAIF_VARIANT;
+const Variant RLAIF_VARIANT{row};
+
+}  // namespace rlaif::policy

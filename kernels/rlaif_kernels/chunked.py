@@ -1,0 +1,225 @@
+"""Linear layer and log-probabilities together, a block of logits at a time: any backend's row kernels, torch's products.
+
+A matrix product is at the machine's limit already; what is saved is everything around it. Logits exist as one block,
+are never rounded (16-bit inputs are multiplied into float32), and rows that need no gradient are left out of the
+products that make gradients, which is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlaif_kernels import dense, reference
+from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
+
+__all__ = ["BLOCK", "FEW", "Gradients", "Head", "descend", "forward", "kept", "linear_logprobs", "spread", "taken", "within"]
+
+BLOCK = 2**25
+"""Bytes of logits that exist at a time: 32 MiB."""
+TALL = 2048
+"""Rows beyond which a product gets no faster."""
+FEW = 128
+"""Rows below which it is much slower: so many are computed at a time though their logits take more than `BLOCK`."""
+
+
+class Head(NamedTuple):
+    """The output layer: weight [V,H], bias [V] or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def logits(self, hidden: Tensor, columns: slice) -> Tensor:
+        """hidden [N,H] -> [N, columns] f32."""
+        weight, bias = self.weight[columns], self.bias if self.bias is None else self.bias[columns]
+        if hidden.dtype == torch.float32:
+            return dense.product(hidden, weight, bias)
+        if hidden.is_cuda:
+            logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+            return logits if bias is None else logits.add_(bias)
+        return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
+
+
+class Gradients(NamedTuple):
+    """Of hidden states [N,H], weight [V,H] and bias [V], f32; None for what is not wanted."""
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+    @classmethod
+    def zeros(cls, hidden: Tensor, head: Head, wanted: tuple[bool, bool, bool]) -> Gradients:
+        given = (hidden, head.weight, head.bias)
+        return cls(*[
+            torch.zeros_like(one, dtype=torch.float32) if want and one is not None else None
+            for one, want in zip(given, wanted, strict=True)
+        ])
+
+    def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
+        """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
+        slopes = slopes if hidden.dtype == torch.float32 or not hidden.is_cuda else slopes.to(hidden.dtype)
+        if self.hidden is not None:
+            self.hidden[rows] += dense.inner(slopes, head.weight[columns].to(slopes.dtype))
+        if self.weight is not None:
+            self.weight[columns] += dense.outer(slopes, hidden.to(slopes.dtype))
+        if self.bias is not None:
+            self.bias[columns] += slopes.sum(0)
+
+
+def linear_logprobs(
+    backend: Backend,
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    entropy: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`reference.linear_logprobs`, in blocks, for what is not `rows.unfit`."""
+    rows = asked(targets, temperature, softcap, scale, ignore_index)
+    backend.check(rows, len(weight))
+    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy)  # type: ignore[no-untyped-call]
+    logp = logp.view(targets.shape)
+    return (logp, spread.view(targets.shape)) if entropy else logp
+
+
+def forward(backend: Backend, hidden: Tensor, head: Head, rows: Rows, entropy: bool) -> Said:
+    """What is said of hidden [N,H], all of it asked."""
+    parts: list[Said] = []
+    for some in _tall(len(hidden)):
+        part, state = rows.take(some), None
+        for columns in _blocks(head, some):
+            state = backend.fold(head.logits(hidden[some], columns), part, columns.start, state)
+        assert state is not None
+        parts.append(backend.finish(state, part, entropy))
+    return _joined(parts)
+
+
+def descend(
+    backend: Backend,
+    hidden: Tensor,
+    head: Head,
+    rows: Rows,
+    said: Said,
+    slopes: Sequence[Tensor | None],
+    gradients: Gradients,
+) -> None:
+    """Add to `gradients` what flows back to hidden [N,H] and the head; the logits are computed once more.
+
+    slopes: the loss's gradients with respect to log-probs and entropies, [N] each or None. Rows where both are 0, or
+    that are not asked, are left out.
+    """
+    moving = [one != 0 for one in slopes if one is not None]
+    moved = kept((moving[0] | moving[-1]) & (rows.targets != rows.ignored))
+    count = len(hidden) if isinstance(moved, slice) else len(moved)
+    for tall in _tall(count):
+        some = tall if isinstance(moved, slice) else moved[tall]
+        part, told, its = rows.take(some), said.take(some), hidden[some]
+        flows = [one if one is None else one[some] for one in slopes]
+        for columns in _blocks(head, tall):
+            block = head.logits(its, columns)
+            backend.descend(block, part, columns.start, told, *flows, block)
+            gradients.add(block, its, some, head, columns)
+
+
+class LinearLogprobs(torch.autograd.Function):
+    """hidden [N,H], weight [V,H], bias [V] or None -> log-probs [N], entropies [N] or None."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, backend: Backend, entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.backend, ctx.rows = backend, rows
+        which = kept(rows.targets != rows.ignored)
+        said = forward(backend, taken(hidden, which), Head(weight, bias), rows.take(which), entropy)
+        told = Said(*[one if one is None else spread(one, which, len(hidden)) for one in said])
+        ctx.save_for_backward(hidden, weight, bias, *told)
+        ctx.set_materialize_grads(False)
+        return told.logp, told.entropy
+
+    @staticmethod
+    def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, *told = ctx.saved_tensors
+        if of_logp is None and of_entropy is None:
+            return (None,) * 6
+        slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
+        if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
+            return *_by_definition(ctx, hidden, weight, bias, *slopes), None, None, None
+        gradients = Gradients.zeros(hidden, Head(weight, bias), ctx.needs_input_grad[:3])
+        descend(ctx.backend, hidden, Head(weight, bias), ctx.rows, Said(*told), slopes, gradients)
+        given = zip(gradients, (hidden, weight, bias), strict=True)
+        return *[one if one is None else one.to(like.dtype) for one, like in given], None, None, None
+
+
+def _by_definition(
+    ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, *slopes: Tensor | None
+) -> list[Tensor | None]:
+    """The gradients, as something that can be differentiated."""
+    rows: Rows = ctx.rows
+    with torch.enable_grad():
+        said = reference.linear_logprobs(
+            hidden,
+            weight,
+            rows.targets,
+            bias=bias,
+            temperature=rows.temperature if rows.temperatures is None else rows.temperatures,
+            softcap=rows.softcap or None,
+            scale=rows.scale,
+            ignore_index=rows.ignored,
+            entropy=True,
+        )
+    outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)
+    wanted = [one for one, want in zip((hidden, weight, bias), ctx.needs_input_grad, strict=False) if want]
+    found = iter(torch.autograd.grad(outputs, wanted, weights, create_graph=torch.is_grad_enabled()))  # type: ignore[arg-type]
+    return [next(found) if want else None for want in ctx.needs_input_grad[:3]]
+
+
+def _tall(count: int) -> Iterator[slice]:
+    """Rows, as many at a time as a product is fast with; one empty piece of nothing."""
+    for start in range(0, max(count, 1), TALL):
+        yield slice(start, min(start + TALL, count))
+
+
+def _blocks(head: Head, some: slice) -> Iterator[slice]:
+    """Columns of the vocabulary, as many at a time as the logits of `some` rows may take."""
+    wide = max(BLOCK // 4 // max(some.stop - some.start, 1) // 64, 1) * 64
+    for start in range(0, len(head.weight), wide):
+        yield slice(start, min(start + wide, len(head.weight)))
+
+
+def kept(flags: Tensor) -> Tensor | slice:
+    """Where to find what is True; everything, if all is, or if asking would break the capture of a CUDA graph."""
+    if flags.is_cuda and torch.cuda.is_current_stream_capturing():
+        return slice(None)
+    found = flags.nonzero()[:, 0]
+    return slice(None) if len(found) == len(flags) else found
+
+
+def within(some: Tensor | slice, which: Tensor | slice) -> Tensor | slice:
+    """Of the rows at `some` places, those that are the `which`-th of them: their places."""
+    if isinstance(some, slice):
+        return some if isinstance(which, slice) else which + (some.start or 0)
+    return some if isinstance(which, slice) else some[which]
+
+
+def taken(x: Tensor, which: Tensor | slice) -> Tensor:
+    return x if isinstance(which, slice) else x[which]
+
+
+def spread(x: Tensor, which: Tensor | slice, count: int) -> Tensor:
+    """Numbers of the rows that were kept, at their places among all; 0 elsewhere."""
+    return x if isinstance(which, slice) else x.new_zeros(count).index_copy_(0, which, x)
+
+
+def _joined(parts: list[Said]) -> Said:
+    if len(parts) == 1:
+        return parts[0]
+    return Said(*[None if any(one is None for one in each) else torch.cat(each) for each in zip(*parts, strict=True)])

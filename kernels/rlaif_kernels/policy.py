@@ -1,0 +1,172 @@
+"""Policy loss straight from hidden states: every row's gradient is found while its logits are at hand.
+
+A token's gradient is known as soon as its log-prob is, so a block of rows goes through logits, loss and gradient at
+once: three matrix products, where computing the logits again for the backward pass makes four. Where one ratio is
+shared by a whole answer (GSPO), its gradient waits for all of the answer's tokens, and the logits are computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif_kernels import chunked
+from rlaif_kernels.chunked import Gradients, Head
+from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, Ratio, token_weights
+from rlaif_kernels.rows import Backend, Rows, Said, asked
+
+__all__ = ["linear_policy_loss"]
+
+Loss = Callable[..., PolicyLoss]
+
+
+def linear_policy_loss(
+    backend: Backend,
+    loss: Loss,
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    old_logp: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    bias: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    aggregation: Aggregation | Tensor = "token_mean",
+    length: int | None = None,
+    reference: Tensor | None = None,
+    correction: Tensor | None = None,
+    **options: Any,
+) -> LinearPolicyLoss:
+    """`reference.linear_policy_loss` by a backend's row kernels and its `policy_loss`."""
+    rows = asked(targets.where(mask, -100), temperature, softcap, scale, -100)
+    backend.check(rows, len(weight))
+    weights = token_weights(mask, aggregation, length) if isinstance(aggregation, str) else aggregation
+    tokens = {
+        "old_logp": old_logp,
+        "advantages": advantages,
+        "mask": mask,
+        "aggregation": weights,
+        "reference": reference,
+        "correction": correction,
+    }
+    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    said = LinearPolicy.apply(flat, weight, bias, rows, backend, loss, tokens, options)  # type: ignore[no-untyped-call]
+    return LinearPolicyLoss(*said)
+
+
+class LinearPolicy(torch.autograd.Function):
+    """hidden [B T,H], weight [V,H], bias [V] or None -> loss, metrics, log-probs [B,T], entropies [B,T]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Rows,
+        backend: Backend,
+        loss: Loss,
+        tokens: dict[str, Tensor | None],
+        options: dict[str, Any],
+    ) -> tuple[Tensor, ...]:
+        head = Head(weight, bias)
+        work = _Work(backend, loss, hidden, head, rows, tokens, options)
+        gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
+        ratio: Ratio = options["ratio"]
+        told = (work.by_answer if ratio == "sequence" else work.by_token)(gradients)
+        mask = tokens["mask"]
+        assert mask is not None
+        assert told.entropy is not None
+        logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
+        said = loss(logp, **tokens, entropy=entropy, **options)
+        ctx.gradients = [
+            one if one is None else one.to(like.dtype) for one, like in zip(gradients, (hidden, weight, bias), strict=True)
+        ]
+        ctx.mark_non_differentiable(said.metrics, logp, entropy)
+        return said.loss, said.metrics, logp, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("linear_policy_loss: its gradients were handed out already; they are found only once")
+        found, ctx.gradients = ctx.gradients, None
+        return *[one if one is None else one.mul_(of_loss) for one in found], None, None, None, None, None
+
+
+class _Work:
+    """What all blocks of rows share."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        loss: Loss,
+        hidden: Tensor,
+        head: Head,
+        rows: Rows,
+        tokens: dict[str, Tensor | None],
+        options: dict[str, Any],
+    ) -> None:
+        self.backend, self.loss, self.hidden, self.head, self.rows = backend, loss, hidden, head, rows
+        self.tokens, self.options = tokens, options
+        self.kept = chunked.kept(rows.targets != rows.ignored)
+
+    def by_token(self, gradients: Gradients) -> Said:
+        """Rows in blocks that have all their logits at once; the gradients are added up, and what is said returned."""
+        everything = slice(0, len(self.head.weight))
+        told = _room(self.hidden)
+        for place in self._blocks():
+            part, its = self.rows.take(place), self.hidden[place]
+            logits = self.head.logits(its, everything)
+            said = self.backend.forward(logits, part, True)
+            told.logp[place], told.entropy[place] = said.logp, said.entropy  # type: ignore[index, assignment]
+            if all(one is None for one in gradients):
+                continue
+            one_row = {name: one if one is None else one.flatten()[place][None] for name, one in self.tokens.items()}
+            slopes = [one[0] for one in self._slopes(said.logp[None], said.entropy[None], one_row)]  # type: ignore[index]
+            moved = chunked.kept((slopes[0] != 0) | (slopes[1] != 0))
+            logits, its, part, said = (each[moved] if isinstance(each, Tensor) else each.take(moved)
+                                       for each in (logits, its, part, said))
+            self.backend.descend(logits, part, 0, said, *[one[moved].contiguous() for one in slopes], logits)
+            gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
+        return told
+
+    def by_answer(self, gradients: Gradients) -> Said:
+        """All log-probs first, then all gradients."""
+        its, part = chunked.taken(self.hidden, self.kept), self.rows.take(self.kept)
+        said = chunked.forward(self.backend, its, self.head, part, True)
+        told = Said(*[one if one is None else chunked.spread(one, self.kept, len(self.hidden)) for one in said])
+        if any(one is not None for one in gradients):
+            mask = self.tokens["mask"]
+            assert mask is not None
+            assert told.entropy is not None
+            slopes = self._slopes(told.logp.view(mask.shape), told.entropy.view(mask.shape), self.tokens)
+            chunked.descend(self.backend, self.hidden, self.head, self.rows, told, [one.flatten() for one in slopes], gradients)
+        return told
+
+    def _slopes(self, logp: Tensor, entropy: Tensor, tokens: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
+        """The gradient of the loss with respect to log-probs and entropies, each [B,T]."""
+        with torch.enable_grad():
+            leaves = logp.detach().requires_grad_(), entropy.detach().requires_grad_()
+            loss = self.loss(leaves[0], **tokens, entropy=leaves[1], **self.options).loss
+            found = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        return found[0], found[1]
+
+    def _blocks(self) -> Iterator[Tensor | slice]:
+        """The rows that are asked, as many at a time as their logits may take."""
+        many = max(chunked.BLOCK // 4 // max(len(self.head.weight), 1), chunked.FEW)
+        count = len(self.hidden) if isinstance(self.kept, slice) else len(self.kept)
+        for start in range(0, count, many):
+            some = slice(start, min(start + many, count))
+            yield some if isinstance(self.kept, slice) else self.kept[some]
+
+
+def _room(hidden: Tensor) -> Said:
+    logp, entropy, largest, logsum = hidden.new_zeros(4, len(hidden), dtype=torch.float32)
+    return Said(logp, entropy, largest, logsum)
