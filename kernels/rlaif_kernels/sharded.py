@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from rlaif_kernels.rows import Backend, Rows, Said, asked, dense
 
-__all__ = ["merged", "sharded_logprobs"]
+__all__ = ["sharded_logprobs"]
 
 
 def sharded_logprobs(
@@ -27,7 +26,7 @@ def sharded_logprobs(
     ignore_index: int = -100,
     entropy: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """As defined, for what is not `rows.unfit`; the processes' states are joined in the order of their ranks.
+    """As defined, for what is not `rows.unfit`; the processes' states are merged in the order of their ranks.
 
     Differentiable once, without another exchange. The log-prob of a target outside the vocabulary is NaN.
     """
@@ -36,17 +35,6 @@ def sharded_logprobs(
     said = Sharded.apply(flat, rows, backend, first, group, entropy)  # type: ignore[no-untyped-call]
     logp: Tensor = said[0].view(targets.shape)
     return (logp, said[1].view(targets.shape)) if entropy else logp
-
-
-def merged(states: Tensor) -> Tensor:
-    """The states [R,N,4] of the same rows in R places -> [N,4], summed in the order of the places."""
-    m, mass, moment, chosen = states.unbind(-1)
-    top = m.amax(0)
-    shift = (m - top.masked_fill(top == -torch.inf, 0.0)).masked_fill(m == -torch.inf, 0.0)
-    share = shift.exp()
-    sums = [share * mass, share * (moment + shift * mass), chosen]
-    # One after the other: the order of torch's own sum over a dimension depends on the shape.
-    return torch.stack([top, *(reduce(torch.add, each.unbind(0)) for each in sums)], -1)
 
 
 class Sharded(torch.autograd.Function):
@@ -61,7 +49,10 @@ class Sharded(torch.autograd.Function):
         own = torch.cat([own, own.new_full((1, 4), first + logits.shape[1])])
         states = own.new_empty(distributed.get_world_size(group), *own.shape)
         distributed.all_gather(list(states.unbind(0)), own, group=group)
-        said = backend.finish(merged(states[:, :-1]), rows, entropy)
+        state = states[0, :-1]
+        for other in states[1:, :-1]:
+            state = backend.merge(state, other, rows)
+        said = backend.finish(state, rows, entropy)
         outside = (rows.targets < 0) | (rows.targets >= states[:, -1, 0].amax())
         said.logp.masked_fill_(outside & (rows.targets != rows.ignored), torch.nan)
         return tuple(said)

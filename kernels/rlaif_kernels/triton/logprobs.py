@@ -22,11 +22,14 @@ from rlaif_kernels.triton.kernels import rows as kernels
 
 __all__ = [
     "asked_of",
+    "check",
+    "check_ids",
     "descend",
     "finish",
     "fold",
     "forward",
     "join",
+    "merge",
     "room",
     "sharded_logprobs",
     "token_logprobs",
@@ -46,6 +49,12 @@ def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor
     states = _segments(logits, rows, first, state)
     state = torch.empty(len(logits), 4, device=logits.device) if state is None else state
     join(states, rows, state=state)
+    return state
+
+
+def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+    """As in `rows.Backend`."""
+    join(torch.stack([state, other], 1), rows, state=state)
     return state
 
 
@@ -86,6 +95,14 @@ def descend(
             num_warps=WARPS,
             **OPTIONS,
         )
+
+
+def check(rows: Rows, vocabulary: int) -> None:
+    """Nothing: a GPU is not waited for. A target that is not in the vocabulary has the log-prob NaN."""
+
+
+def check_ids(ids: Tensor, vocabulary: int) -> None:
+    """Nothing, as in `check`."""
 
 
 def room(like: Tensor, entropy: bool) -> Said:

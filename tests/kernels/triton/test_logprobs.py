@@ -21,8 +21,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "scaled": {"temperature": 0.7, "scale": 1.3},
     "capped": {"temperature": 1.5, "softcap": 5.0, "scale": -0.5},
-    "a temperature a row": {"temperature": torch.tensor([0.5, 0.0, 2.0, 1.0])},  # the 0 is that of the ignored row
-    "both": {"temperature": torch.tensor([0.5, 0.0, 2.0, 1.0]), "softcap": 5.0},
+    "a temperature a row": {"temperature": torch.tensor([0.5, 9.0, 2.0, 1.0])},
+    "both": {"temperature": torch.tensor([0.5, 9.0, 2.0, 1.0]), "softcap": 5.0},
 }
 TARGETS = torch.tensor([3, -100, 0, 48])
 
@@ -114,6 +114,17 @@ def test_the_gradient_may_take_the_place_of_the_logits(device: str) -> None:
     rk.token_logprobs(place, targets, inplace_backward=True, impl="triton").sum().backward()
     assert torch.equal(place.detach(), apart.grad)
     assert torch.equal(leaf.grad, apart.grad)
+
+
+def test_rows_in_one_place_are_not_overwritten(device: str) -> None:
+    row, targets = torch.randn(1, 40, device=device), TARGETS.clamp(max=39).to(device)
+    grads = []
+    for inplace in (False, True):
+        leaf = row.clone().requires_grad_()
+        logits = (leaf * 1).expand(4, 40)
+        rk.token_logprobs(logits, targets, inplace_backward=inplace, impl="triton").sum().backward()
+        grads.append(leaf.grad)
+    assert torch.equal(*grads)
 
 
 @pytest.mark.parametrize("cuts", [(0, 101), (0, 1, 33, 100, 101)])
