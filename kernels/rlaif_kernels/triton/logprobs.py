@@ -1,8 +1,10 @@
-"""`reference.token_logprobs` in Triton: every backend's row kernels (`rows.Backend`), in two launches a direction.
+"""`reference.token_logprobs` in Triton: every backend's row kernels (`rows.Backend`), two launches forwards and one back.
 
 A row is cut into segments of SEGMENT columns wherever it is longer, each the work of one program, and a second kernel
 joins what they found in an order that is fixed. Nothing is atomic, and the cut depends on the row's length alone: the
-result is the same, bit by bit, from run to run and in whatever batch the row stands.
+result is the same, bit by bit, from run to run and in whatever batch the row stands. (Rows that all begin at multiples
+of 16 entries are loaded, and so summed, in another order than others: a copy at another distance may differ in the
+last bit.)
 """
 
 from __future__ import annotations

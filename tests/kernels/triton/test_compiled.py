@@ -124,11 +124,14 @@ def whitening() -> dict[str, Case]:
 
 
 def cases(capability: int) -> dict[str, Case]:
-    # What the generation of the GPU changes least is looked at for one of them.
-    once: dict[str, Case] = {}
+    """Where the generation of the GPU changes little, all of them for one and the most demanding for the others."""
+    most = ("vtrace, rows", "vtrace, blocks")
     if capability == 90:
-        once = rows("fp32") | whitening() | {name: x for name, x in recursions("fp64").items() if "vtrace" in name}
-    return rows("bf16") | {"join": join()} | recursions("fp32") | products(capability) | once
+        wide = {name: case for name, case in recursions("fp64").items() if name.startswith(most)}
+        rest = rows("fp32") | whitening() | {"join": join()} | recursions("fp32") | wide
+    else:
+        rest = {name: case for name, case in recursions("fp32").items() if name.startswith(most)}
+    return rows("bf16") | products(capability) | rest
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The tests of this folder once more, where there is no GPU: triton reads the variable when it is imported."""
+"""The tests of this folder in a process that interprets the kernels: triton reads the variable when it is imported."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from rlaif_kernels import triton as backend
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 HERE = Path(__file__)
+PROGRAM = """
+import sys
+import rlaif_kernels as rk
+print(rk.implementations("gae")[0] == "triton", rk.build_info()["triton"], "triton" in sys.modules, sep="|")
+"""
 
 
 def version(of: str) -> tuple[int, ...]:
@@ -39,3 +44,17 @@ def test_the_kernels_pass_their_tests_in_the_interpreter(repository: Path) -> No
     )
     assert told.returncode == 0, told.stdout + told.stderr
     assert "skipped" not in told.stdout
+
+
+@pytest.mark.parametrize("interpreted", ["0", "1"])
+def test_it_is_there_with_a_gpu_or_the_interpreter_and_imports_nothing_before(interpreted: str) -> None:
+    environment = os.environ | {"TRITON_INTERPRET": interpreted, "CUDA_VISIBLE_DEVICES": ""}
+    told = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
+    there, info, imported = told.stdout.strip().split("|")
+    if interpreted == "1":
+        assert there == "True"
+        assert info.startswith("triton 3.")
+        assert info.endswith("the interpreter")
+    else:
+        assert (there, imported) == ("False", "False")
+        assert info == "absent: there is no GPU, nor is TRITON_INTERPRET=1 set"
