@@ -52,7 +52,9 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
     weight = dense(weight)
     described = _described(weight, bool(rows.softcap))
     tiles = described or _pointed(depth, weight.element_size())
-    hidden = hidden.contiguous() if not described or _aligned(hidden) else hidden.clone()
+    if described and not _aligned(hidden):
+        hidden = hidden.clone(memory_format=torch.contiguous_format)
+    hidden = dense(hidden)
     blocks, segments = triton.cdiv(height, tiles.rows), triton.cdiv(vocabulary, SEGMENT)
     states = torch.empty(height, segments, 4, device=hidden.device)
     given: list[Any] = [hidden, weight]
@@ -84,7 +86,7 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
 
 def _described(weight: Tensor, softcap: bool) -> Tiles | None:
     """The tiles for tensor descriptors, where the device reads by them and the weight is laid out as they need it."""
-    if interpreted or not _aligned(weight):
+    if interpreted or not _aligned(weight) or weight.shape[1] * weight.element_size() % 16:
         return None
     generation = min(torch.cuda.get_device_capability(weight.device)[0], max(DESCRIBED))
     if generation not in DESCRIBED:

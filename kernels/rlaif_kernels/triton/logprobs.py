@@ -1,4 +1,4 @@
-"""`reference.token_logprobs` in Triton: every backend's row kernels (`rows.Backend`), two launches forwards and one back.
+"""`reference.token_logprobs` in Triton: row kernels (see `rows.Backend`), two launches forwards and one back.
 
 A row is cut into segments of SEGMENT columns wherever it is longer, each the work of one program, and a second kernel
 joins what they found in an order that is fixed. Nothing is atomic, and the cut depends on the row's length alone: the

@@ -28,7 +28,7 @@ PRODUCT = {80: r"mma\.sync\S*\.m16n8k", 90: r"wgmma\.mma_async", 100: r"tcgen05\
 TABLE = r"cp\.async\.bulk\.tensor"  # a tile by its descriptor
 
 
-def each(kind: str, names: str) -> dict[str, Any]:
+def each(kind: str | None, names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split(), kind)
 
 
@@ -93,6 +93,25 @@ def products(capability: int) -> dict[str, Case]:
     return cases
 
 
+def without(case: Case, names: str) -> Case:
+    """The same where these are not given."""
+    return case._replace(arguments=case.arguments | each(None, names))
+
+
+def lean() -> dict[str, Case]:
+    """With nothing that can be left out."""
+    row, scanned = rows("fp16"), recursions("fp32")["gae, rows, fp32"]
+    return {
+        "fold, lean": without(row["fold fp16"], "temperatures"),
+        "descend, lean": without(row["descend fp16"], "temperatures entropy of_entropy"),
+        "descend, of the entropy": without(row["descend fp16"], "of_logp"),
+        "join, state": without(join(), "logp entropy largest logsum"),
+        "join, said": without(join(), "state entropy"),
+        "product, lean": without(product("fp16", linear.RAGGED, described=False), "bias temperatures"),
+        "gae, lean": without(scanned, "dones next_values numbers"),
+    }
+
+
 def recursions(dtype: str) -> dict[str, Case]:
     pointer, wide = f"*{dtype}", dtype == "fp64"
     limit = 255 if wide else 192
@@ -128,7 +147,7 @@ def cases(capability: int) -> dict[str, Case]:
     most = ("vtrace, rows", "vtrace, blocks")
     if capability == 90:
         wide = {name: case for name, case in recursions("fp64").items() if name.startswith(most)}
-        rest = rows("fp32") | whitening() | {"join": join()} | recursions("fp32") | wide
+        rest = rows("fp32") | whitening() | {"join": join()} | lean() | recursions("fp32") | wide
     else:
         rest = {name: case for name, case in recursions("fp32").items() if name.startswith(most)}
     return rows("bf16") | products(capability) | rest
