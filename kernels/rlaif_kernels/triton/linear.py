@@ -35,8 +35,9 @@ class Tiles(NamedTuple):
     stages: int
 
 
-# Bytes of an element -> tiles: read by pointers on any GPU; and by the tensor memory accelerator of compute capability
-# 9 (Hopper), and from 10 on (Blackwell), where the accumulators have a memory of their own. A softcap takes registers.
+# Bytes of an element -> tiles: read by pointers on any GPU, in the 99 KiB that the smallest have; and by the tensor
+# memory accelerator of compute capability 9 (Hopper) and 10 (Blackwell in data centres, where the accumulators have a
+# memory of their own). A softcap takes registers.
 POINTED = {2: Tiles(128, 128, 64, 8, 3), 4: Tiles(128, 64, 32, 8, 3)}
 DESCRIBED = {
     9: {2: Tiles(128, 256, 64, 8, 3), 4: Tiles(128, 128, 32, 8, 3)},
@@ -88,10 +89,8 @@ def _described(weight: Tensor, softcap: bool) -> Tiles | None:
     """The tiles for tensor descriptors, where the device reads by them and the weight is laid out as they need it."""
     if interpreted or not _aligned(weight) or weight.shape[1] * weight.element_size() % 16:
         return None
-    generation = min(torch.cuda.get_device_capability(weight.device)[0], max(DESCRIBED))
-    if generation not in DESCRIBED:
-        return None
-    return (CAPPED if softcap else DESCRIBED[generation])[weight.element_size()]
+    tiles = DESCRIBED.get(torch.cuda.get_device_capability(weight.device)[0])
+    return tiles and (CAPPED if softcap else tiles)[weight.element_size()]
 
 
 def _pointed(depth: int, size: int) -> Tiles:

@@ -161,6 +161,6 @@ def test_a_kernel_stays_within_its_means(capability: int, name: str) -> None:
     made = compiled(kernel, capability, arguments, multiples=multiples, warps=warps, stages=stages)
     assert made.spilled == 0
     assert made.registers <= registers
-    assert made.shared <= SHARED[capability]
+    assert made.shared <= SHARED[86 if capability == 80 else capability]  # what runs on one runs on the other
     for instruction in (*wanted, *((PRODUCT[capability],) if name.startswith("product") else ())):
         assert re.search(instruction, made.ptx), instruction
