@@ -90,7 +90,7 @@ def _described(weight: Tensor, softcap: bool) -> Tiles | None:
     if interpreted or not _aligned(weight) or weight.shape[1] * weight.element_size() % 16:
         return None
     tiles = DESCRIBED.get(torch.cuda.get_device_capability(weight.device)[0])
-    return tiles and (CAPPED if softcap else tiles)[weight.element_size()]
+    return None if tiles is None else (CAPPED if softcap else tiles)[weight.element_size()]
 
 
 def _pointed(depth: int, size: int) -> Tiles:
