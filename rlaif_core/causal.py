@@ -9,12 +9,12 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from rlaif_kernels.dense import packed
+from rlaif_kernels.dense import Dense, packed
 from rlaif_kernels.llama import Anatomy, LlamaDecoder, UnsuitedError, anatomy
 
 # Cache layers that only append: gradients pass through them, and a sequence may go on in pieces of any length.
@@ -23,6 +23,30 @@ APPENDING = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer"})
 # look alike and scale their queries beyond some length, say, which no short example shows.
 FAMILY = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 CLOSE = 1e-4  # how far, as a share of the largest logit, two ways to the same logits may come out apart
+
+
+class Head(NamedTuple):
+    """How a model makes logits of its last hidden state: softcap * tanh(u / softcap), u = scale * (W h + bias)."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, module: Any) -> Head | None:
+        """What the module's configuration says; None where its output layer is no plain linear one."""
+        layer, config = module.get_output_embeddings(), module.config.get_text_config()
+        if type(layer) not in (torch.nn.Linear, Dense) or layer._forward_hooks:  # noqa: SLF001  no public question
+            return None
+        scale = getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0
+        scale /= getattr(config, "logits_scaling", None) or 1.0
+        return cls(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., H] -> [..., V]"""
+        z = self.scale * torch.nn.functional.linear(hidden, self.weight, self.bias)
+        return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
 
 class Continuation(Protocol):
@@ -38,11 +62,13 @@ class Continuation(Protocol):
 class CausalModel:
     """A transformers module behind one signature. `shares_prefixes`: whether its cache may be read again by others.
 
-    native: whether it may generate through `rlaif_kernels.llama` where that computes the same.
+    native: whether it may generate through `rlaif_kernels.llama` where that computes the same. `impl`: what it asks of
+    other kernels.
     """
 
     def __init__(self, module: Any, *, native: bool = True) -> None:
         self.module, self._native = module, native
+        self.impl: Literal["auto", "torch"] = "auto" if native else "torch"
         inner = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
         self._cache = "past_key_values" if "past_key_values" in self._takes else "cache_params"
@@ -76,6 +102,37 @@ class CausalModel:
             kinds = {type(layer).__name__ for layer in getattr(cache, "layers", [cache])}
             self.shares_prefixes = self.shares_prefixes and kinds <= APPENDING
         return output.logits[:, -keep:], cache
+
+    def states(
+        self, tokens: Tensor, attend: Tensor, *, keep: int, cache: Any = None, caching: bool = False
+    ) -> tuple[Tensor, Any]:
+        """As a call, with the last hidden states [B, keep, H] in the place of logits, which are not computed."""
+        seen: list[Tensor] = []
+
+        def take(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            seen.append(inputs[0])
+            return inputs[0][:, :0], *inputs[1:]
+
+        hook = self.module.get_output_embeddings().register_forward_pre_hook(take)
+        try:
+            cache = self(tokens, attend, keep=keep, cache=cache, caching=caching)[1]
+        finally:
+            hook.remove()
+        return seen[-1][:, -keep:], cache
+
+    @cached_property
+    def head(self) -> Head | None:
+        """How logits come of hidden states, where a short example agrees that it is so; None otherwise."""
+        its = Head.of(self.module)
+        if its is None:
+            return None
+        tokens = (torch.arange(1, 7, device=self.device) * 7919 % len(its.weight)).view(2, 3)
+        attend = torch.ones_like(tokens, dtype=torch.bool)
+        with torch.no_grad():
+            wanted, _ = self(tokens, attend, keep=2)
+            states, _ = self.states(tokens, attend, keep=2)
+            ours = its.logits(states.to(its.weight.dtype))
+        return its if _close(ours, wanted) else None
 
     @contextlib.contextmanager
     def continued(
@@ -134,7 +191,7 @@ class CausalModel:
                 return "its cache is not that of full attention"
             for token in tokens[:, :2].T[:, copies]:
                 one, other = ours(token), theirs(token)
-                if not bool((one - other).abs().max() <= CLOSE * other.abs().max()):  # as where one of them is NaN
+                if not _close(one, other):
                     return "the native decoder does not agree with it"
         return None
 
@@ -164,6 +221,12 @@ class _Cached:
     def keep(self, rows: Tensor) -> None:
         self._cache.reorder_cache(rows)
         self._attend = self._attend[rows]
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """No where one of them is NaN."""
+    share = max(CLOSE, torch.finfo(one.dtype).eps)
+    return bool((one - other).abs().max() <= share * other.abs().max())
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,8 @@ class TransformersPolicy:
             self._reference = "adapters off"
         elif self._reference is None:
             frozen = {id(p): p for p in self.module.parameters() if not p.requires_grad}  # shared, not copied
-            self._reference = CausalModel(copy.deepcopy(self.module, frozen).requires_grad_(False))
+            copied = copy.deepcopy(self.module, frozen).requires_grad_(False)
+            self._reference = CausalModel(copied, native=self.model.impl == "auto")
 
     def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:
         if self._reference is None:

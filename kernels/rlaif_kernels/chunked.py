@@ -16,10 +16,12 @@ from torch import Tensor
 from rlaif_kernels import dense, reference
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
 
-__all__ = ["BLOCK", "FEW", "Gradients", "Head", "descend", "forward", "kept", "linear_logprobs", "spread", "taken", "within"]
+__all__ = ["BLOCK", "FEW", "STASH", "Gradients", "Head", "descend", "forward", "kept", "linear_logprobs", "spread", "taken", "within"]
 
 BLOCK = 2**25
 """Bytes of logits that exist at a time: 32 MiB."""
+STASH = 2**26
+"""Bytes of logits that are kept for the backward pass, which computes more than these once more: 64 MiB."""
 TALL = 2048
 """Rows beyond which a product gets no faster."""
 FEW = 128
@@ -128,6 +130,7 @@ def descend(
             block = head.logits(its, columns)
             backend.descend(block, part, columns.start, told, *flows, block)
             gradients.add(block, its, some, head, columns)
+            del block  # or it would still be there while the next is made
 
 
 class LinearLogprobs(torch.autograd.Function):
@@ -137,9 +140,14 @@ class LinearLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, backend: Backend, entropy: bool
     ) -> tuple[Tensor, Tensor | None]:
-        ctx.backend, ctx.rows = backend, rows
-        which = kept(rows.targets != rows.ignored)
-        said = forward(backend, taken(hidden, which), Head(weight, bias), rows.take(which), entropy)
+        ctx.backend, ctx.rows, ctx.stash = backend, rows, None
+        head, which = Head(weight, bias), kept(rows.targets != rows.ignored)
+        its, part = taken(hidden, which), rows.take(which)
+        if any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
+            ctx.stash = head.logits(its, slice(None)), which
+            said = backend.forward(ctx.stash[0], part, entropy)
+        else:
+            said = forward(backend, its, head, part, entropy)
         told = Said(*[one if one is None else spread(one, which, len(hidden)) for one in said])
         ctx.save_for_backward(hidden, weight, bias, *told)
         ctx.set_materialize_grads(False)
@@ -153,8 +161,15 @@ class LinearLogprobs(torch.autograd.Function):
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
             return *_by_definition(ctx, hidden, weight, bias, *slopes), None, None, None
-        gradients = Gradients.zeros(hidden, Head(weight, bias), ctx.needs_input_grad[:3])
-        descend(ctx.backend, hidden, Head(weight, bias), ctx.rows, Said(*told), slopes, gradients)
+        head, said = Head(weight, bias), Said(*told)
+        gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
+        if ctx.stash is None:
+            descend(ctx.backend, hidden, head, ctx.rows, said, slopes, gradients)
+        else:  # they are written over; whoever comes a second time has them computed again
+            (logits, which), ctx.stash = ctx.stash, None
+            part, flows = ctx.rows.take(which), [one if one is None else taken(one, which) for one in slopes]
+            ctx.backend.descend(logits, part, 0, said.take(which), *flows, logits)
+            gradients.add(logits, taken(hidden, which), which, head, slice(None))
         given = zip(gradients, (hidden, weight, bias), strict=True)
         return *[one if one is None else one.to(like.dtype) for one, like in given], None, None, None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, rows
@@ -67,12 +68,13 @@ def kept_logprobs(
 ) -> Said:
     """`linear_logprobs` renormalised over the tokens that a sampler kept at each position (top-k, top-p).
 
-    kept [..., K] int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are read. A
+    kept [..., K] int32 or int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are read. A
     target that is not among them has the log-prob -inf.
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("kept_logprobs", hidden, weight, targets, bias, temperature, softcap)
-    arguments.token_ids("kept_logprobs", "kept", kept)
+    if kept.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"kept_logprobs: kept are token ids in int32 or int64, got {kept.dtype}")
     if kept.shape[:-1] != targets.shape:
         raise ValueError(
             f"kept_logprobs: kept {arguments.shape(kept)} do not go with targets {arguments.shape(targets)}"
@@ -81,7 +83,7 @@ def kept_logprobs(
     tensors = (*_tensors(hidden, weight, targets, bias, temperature), kept)
     run = choose("kept_logprobs", impl, tensors, _everywhere(unfit))
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    result: Said = run(hidden, weight, targets, kept, **options)
+    result: Said = run(hidden, weight, targets, kept.long(), **options)
     return result
 
 
@@ -177,6 +179,8 @@ def _head(
         raise ValueError(f"{operation}: bias must be [{len(weight)}], got {shape(bias)}")
     if weight.dtype != hidden.dtype:
         raise TypeError(f"{operation}: weight is {weight.dtype} but hidden {hidden.dtype}")
+    if bias is not None and bias.dtype != weight.dtype:
+        raise TypeError(f"{operation}: bias is {bias.dtype} but weight {weight.dtype}")
     arguments.token_ids(operation, "targets", targets)
     arguments.transform(operation, temperature, softcap)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments
@@ -119,7 +120,9 @@ def policy_loss(
         "correction": correction,
     }
     options_fit("policy_loss", options)
-    run = choose("policy_loss", impl, (logp, *tensors.values()))
+    double = any(one is not None and one.dtype == torch.float64 for one in (logp, *tensors.values()))
+    unfit = "computes in float32 and got float64" if double else None
+    run = choose("policy_loss", impl, (logp, *tensors.values()), {"native": unfit, "cuda": unfit, "triton": unfit})
     result: PolicyLoss = run(logp, old_logp, advantages, mask, **options)
     return result
 

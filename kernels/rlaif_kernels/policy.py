@@ -135,6 +135,7 @@ class _Work:
                                        for each in (logits, its, part, said))
             self.backend.descend(logits, part, 0, said, *[one[moved].contiguous() for one in slopes], logits)
             gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
+            del logits  # or they would still be there while the next are made
         return told
 
     def by_answer(self, gradients: Gradients) -> Said:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from checkpoints import ARCHITECTURES
-from rlaif_core import Prompt, Rollouts, Sampling, scoring
+from rlaif_core import Prompt, Rollouts, Sampling, causal, scoring
 from rlaif_core.scoring import score
 from rlaif_core.testing.values import left_padded
 
@@ -183,6 +183,7 @@ def test_one_answer_a_prompt_is_read_in_one_pass(policy_of: Callable[..., Any]) 
     policy = policy_of()
     rollouts = drawn(policy, group=1)
     calls: list[int] = []
+    assert policy.model.head is not None  # which an example showed, read for that
     policy.module.register_forward_pre_hook(lambda *_: calls.append(1))
     policy.forward(rollouts)
     assert len(calls) == 1
@@ -233,13 +234,13 @@ def test_the_end_is_learnt_and_nothing_behind_it(policy_of: Callable[..., Any]) 
     assert len(ended) > 6
     seen: list[Tensor] = []
 
-    def watch(_module: Any, _given: Any, output: Any) -> None:
-        output.logits.retain_grad()
-        seen.append(output.logits)
+    def watch(_module: Any, given: tuple[Tensor, ...]) -> None:
+        given[0].retain_grad()
+        seen.append(given[0])
 
-    with_hook = policy.module.register_forward_hook(watch)
-    score(policy.model, rollouts).logp.sum().backward()
-    with_hook.remove()
+    assert policy.model.head is not None
+    with policy.module.get_output_embeddings().register_forward_pre_hook(watch):
+        score(policy.model, rollouts).logp.sum().backward()
     slope = seen[-1].grad.abs().sum(-1)  # [B, positions that predict the answers]
     predicting = rollouts.mask[:, -slope.shape[1] :]
     assert (slope[predicting] > 0).all()
@@ -248,7 +249,7 @@ def test_the_end_is_learnt_and_nothing_behind_it(policy_of: Callable[..., Any]) 
     assert {int(rollouts.tokens[row, at]) for row, at in zip(ended, last, strict=True)} <= set(range(20, 60))
 
 
-def test_half_precision_is_summed_in_single(policy_of: Callable[..., Any]) -> None:
+def test_logits_of_half_precision_are_not_rounded(policy_of: Callable[..., Any]) -> None:
     policy = policy_of(how={"dtype": "bfloat16"})
     rollouts = drawn(policy)
     logp = policy.logprobs(rollouts)
@@ -256,14 +257,55 @@ def test_half_precision_is_summed_in_single(policy_of: Callable[..., Any]) -> No
     tokens = rollouts.tokens
     with torch.no_grad():
         options = {"attention_mask": rollouts.attend, "position_ids": (rollouts.attend.cumsum(1) - 1).clamp(min=0)}
-        logits = policy.module(tokens, **options).logits
-    assert logits.dtype == torch.bfloat16
-    exact = logits[:, :-1].double().log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+        states = policy.module(tokens, **options, output_hidden_states=True).hidden_states[-1]
+        logits = states[:, :-1].double() @ policy.module.get_output_embeddings().weight.double().T
+    exact = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
     here = rollouts.mask[:, 1:]
-    # Logits differ by rounding between the two ways of reading, so compare where they come out the same.
+    # States differ by rounding between the two ways of reading, so compare where they come out the same.
     close = (logp[:, 1:].double() - exact)[here].abs()
     assert close.median() < 1e-6
-    assert logp.detach()[rollouts.mask].bfloat16().float().ne(logp.detach()[rollouts.mask]).any()
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in SINGLE | {"mamba"}])
+@pytest.mark.parametrize("sampling", [{}, {"top_k": 3, "temperature": 0.7}], ids=["all", "kept"])
+def test_no_logits_are_made_and_that_changes_nothing(
+    architecture: str, sampling: dict[str, Any], policy_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = precise(policy_of, architecture)
+    rollouts = drawn(policy, **sampling)
+    assert policy.model.head is not None
+    without, slopes = policy.forward(rollouts, entropy=True, hidden=True), gradients(policy, rollouts)
+    monkeypatch.setattr(policy.model, "head", None)
+    whole, expected = policy.forward(rollouts, entropy=True, hidden=True), gradients(policy, rollouts)
+    for name in ("logp", "entropy", "hidden", "last"):
+        assert_same([getattr(without, name).detach()], [getattr(whole, name).detach()], architecture)
+    assert_same(slopes, expected, architecture)
+
+
+def test_a_head_that_is_not_what_it_seems_is_left_to_the_model(policy_of: Callable[..., Any]) -> None:
+    policy = policy_of()
+    rollouts = drawn(policy)
+    expected = policy.logprobs(rollouts)
+    policy.module.get_output_embeddings().register_forward_hook(lambda _module, _given, output: 2 * output)
+    del policy.model.head
+    assert policy.model.head is None
+    other = policy.logprobs(rollouts)
+    assert (other - expected).abs().max() > 0.01
+    torch.testing.assert_close(other.detach(), by_hand(policy, rollouts), rtol=0, atol=1e-5)
+
+
+def test_a_head_that_does_not_agree_with_the_model_is_not_believed(
+    policy_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of("gemma2")
+    rollouts = drawn(policy)
+    its = policy.model.head
+    assert its.softcap == 3.0
+    for wrong in ({"softcap": None}, {"scale": 1.01}, {"weight": its.weight + 0.01}):
+        monkeypatch.setattr(causal.Head, "of", lambda _module, wrong=wrong: its._replace(**wrong))
+        del policy.model.head
+        assert policy.model.head is None
+        torch.testing.assert_close(policy.logprobs(rollouts).detach(), rollouts.logp, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "gpt_neox"])

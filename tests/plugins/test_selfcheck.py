@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 import rlaif_kernels as rk
 from rlaif_builtins.optimisers.dpo import Dpo
-from rlaif_builtins.optimisers.losses import kl_loss
 from rlaif_builtins.optimisers.reference import KlPenalty
 from rlaif_builtins.optimisers.update import Update
 from rlaif_builtins.selfcheck import every, perform
@@ -41,11 +40,24 @@ def test_holds(number):
 real_logprobs, real_trimmed, real_gae = rk.token_logprobs, sampling._trimmed, rk.gae
 real_model, real_forward = CausalModel.__init__, TransformersPolicy.forward
 real_reference = TransformersPolicy.keep_reference
-real_apply, real_learn, real_score, real_kl = Update.apply, Dpo._learn, KlPenalty.score, kl_loss
+real_apply, real_learn, real_score, real_loss = Update.apply, Dpo._learn, KlPenalty.score, rk.policy_loss
+real_linear = rk.linear_logprobs
 
 
-def rolled(logits, targets, **how):
-    return real_logprobs(logits, targets.roll(1), **how)
+def rolled(states, weight, targets, **how):
+    return real_linear(states, weight, targets.roll(1), **how)
+
+
+def whole(states, weight, targets, kept, **how):
+    return real_linear(states, weight, targets, **how)
+
+
+def of_warm(states, weight, targets, *, temperature=1.0, **how):
+    return real_linear(states, weight, targets, **how)
+
+
+def towards_the_reference(*args, kl=0.0, **how):
+    return real_loss(*args, kl=-kl, **how)
 
 
 def without_end(tokens, logps, supports, lengths, stopped):
@@ -116,17 +128,17 @@ def adapters_off(self):
 
 
 PLANTED = {
-    1: ("rlaif_kernels.token_logprobs", rolled),
+    1: ("rlaif_kernels.linear_logprobs", rolled),
     2: ("rlaif_core.sampling._trimmed", without_end),
     3: ("rlaif_core.sampling._trimmed", without_end),
     4: ("rlaif_builtins.credits.answers.last_chosen", lambda mask: mask & (mask.long().cumsum(1) == 1)),
     5: ("rlaif_core.sampling._trimmed", ended_if_short),
     6: ("rlaif_kernels.gae", lambda *args, next_values=None, **how: real_gae(*args, **how)),
     8: ("rlaif_core.causal.CausalModel.__init__", without_positions),
-    9: ("rlaif_kernels.token_logprobs", lambda z, t, *, temperature=1.0, **how: real_logprobs(z, t, **how)),
-    10: ("rlaif_core.scoring._only_kept", lambda logits, kept: logits),
+    9: ("rlaif_kernels.linear_logprobs", of_warm),
+    10: ("rlaif_kernels.kept_logprobs", whole),
     12: ("rlaif_core.policy.TransformersPolicy.logprobs", lambda self, r: self.module.train() and self.forward(r).logp),
-    13: ("rlaif_builtins.selfcheck.losses.kl_estimate", lambda logp, reference, estimator: logp - reference),
+    13: ("rlaif_kernels.kl_estimate", lambda logp, reference, **how: logp - reference),
     14: ("rlaif_kernels.masked_whiten", lambda x, mask, **how: (x - x.mean()) / x.std()),
     15: ("rlaif_builtins.selfcheck.losses.weights", lambda mask, mode, length=None: mask / mask.sum(1, keepdim=True)),
     16: ("rlaif_core.feedback.Feedback.totals", lambda self, group, *a, **k: (torch.rand(len(group)), group == group)),
@@ -148,7 +160,7 @@ DEEPER = [
     (13, "rlaif_builtins.optimisers.reference.KlPenalty.score", the_other_way),
     (13, "rlaif_builtins.optimisers.reinforce.Reinforce.weights", lambda self: {"kl": -self.kl}),
     (13, "rlaif_builtins.optimisers.ppo.Ppo.weights", lambda self: {"kl": -self.kl}),
-    (13, "rlaif_builtins.optimisers.grpo.kl_loss", lambda *args: -real_kl(*args)),
+    (13, "rlaif_kernels.policy_loss", towards_the_reference),
     (15, "rlaif_builtins.optimisers.update.Update.apply", normalised_in_parts(lambda mask: mask.sum())),
     (15, "rlaif_builtins.optimisers.update.Update.apply", normalised_in_parts(lambda mask: mask.any(1).sum())),
     (20, "rlaif_core.policy.TransformersPolicy.keep_reference", adapters_off),

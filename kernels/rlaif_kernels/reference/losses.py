@@ -153,7 +153,7 @@ def policy_loss(
         loss = loss + kl * kl_estimate(new, there(reference), value=kl_value, gradient=kl_gradient, ratio=weighing)
     if entropy_weight:
         loss = loss - entropy_weight * there(entropy)
-    weights = token_weights(mask, aggregation, length) if isinstance(aggregation, str) else aggregation
+    weights = _weights(mask, aggregation, length, dtype) if isinstance(aggregation, str) else aggregation
     with torch.no_grad():
         drift = _value(apart, "k3")
         distance = _value(there(reference) - new, "k3") if reference is not None else torch.zeros_like(new)
@@ -171,7 +171,11 @@ def token_weights(mask: Tensor, aggregation: Aggregation = "token_mean", length:
     (GRPO, arXiv:2402.03300); sequence_sum: every answer alike, its tokens summed (REINFORCE); constant: tokens summed
     and divided by a fixed `length` (Dr. GRPO, arXiv:2503.20783). Answers without a token count in no denominator.
     """
-    tokens = mask.float()
+    return _weights(mask, aggregation, length, torch.float32)
+
+
+def _weights(mask: Tensor, aggregation: Aggregation, length: int | None, dtype: torch.dtype) -> Tensor:
+    tokens = mask.to(dtype)
     lengths = tokens.sum(1, keepdim=True)
     answers = (lengths > 0).sum().clamp(min=1)
     if aggregation == "token_mean":

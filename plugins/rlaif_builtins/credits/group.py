@@ -8,11 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_builtins.credits.answers import Truncated, lowest, over, siblings, spread, totals
+import rlaif_kernels as rk
+from rlaif_builtins.credits.answers import Truncated, over, siblings, spread, totals
 from rlaif_core import Credit, Critic, Experience, Feedback, Rollouts, Score
-
-NOISE = 1e-6
-"""A spread smaller than this share of the rewards' own size is rounding in float32, not a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +59,7 @@ class Group(Credit):
 
     def _compared(self, values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
         """[B] f64 -> [B]: the advantages; 0 where not counted."""
-        part = counted.double()
-        size = over(part, group)
-        centred = _centred(values, counted, group)
-        variance = over(centred.square(), group) / (size - int(self.unbiased)).clamp(min=1)
-        typical = over(values.square() * part, group) / size.clamp(min=1)
-        flat = variance <= NOISE**2 * typical
-        divisor = variance.sqrt() if self.scale == "std" else torch.ones_like(variance)
-        return (centred / divisor.where(~flat, 1.0)).where(~flat, 0.0)
+        return rk.group_normalise(values, group, counted, scale=self.scale, unbiased=self.unbiased)
 
     def _by_source(self, feedback: Feedback, channel: str, counted: Tensor, group: Tensor) -> Tensor:
         """The weighted sum of each source's own comparison; one that lacks a counted sibling sits out that group."""
@@ -91,6 +82,4 @@ def _scores(feedback: Feedback, name: str) -> Tensor:
 
 def _centred(values: Tensor, counted: Tensor, group: Tensor) -> Tensor:
     """[B] f64 -> [B]: each counted answer less the mean of its group's counted answers; 0 where not counted."""
-    # Reckoned from the lowest, so that equal values differ by 0 and not by how their sum was rounded.
-    above = (values - lowest(values, counted, group)).where(counted, 0.0)
-    return (above - over(above, group) / over(counted.double(), group).clamp(min=1)).where(counted, 0.0)
+    return rk.group_normalise(values, group, counted, scale="none", noise=0.0)

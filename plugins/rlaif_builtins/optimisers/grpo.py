@@ -7,17 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rlaif_builtins.optimisers.losses import (
-    Aggregation,
-    Descended,
-    Estimator,
-    clipped_gain,
-    drift,
-    kl_estimate,
-    kl_loss,
-    length_fits,
-    weights,
-)
+import rlaif_kernels as rk
+from rlaif_builtins.optimisers.losses import Aggregation, Descended, Estimator, drift, length_fits, weights
 from rlaif_builtins.optimisers.parts import averaged, detached
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.protocols import Optimiser, Policy, State
@@ -28,8 +19,8 @@ class Grpo(Optimiser):
     """Clipped policy gradient on group-relative advantages (credit `group`).
 
     kl: weight of the KL in the loss. kl_value, kl_gradient: which estimator is shown and which is descended (see
-    `losses.kl_loss`); k2 descends the reverse KL, the paper's own is k3. low, high: clip range of the ratio (high > low
-    lets unlikely tokens rise, as DAPO does). epochs: passes over each batch. aggregation: see `losses.weights`;
+    `rk.policy_loss`); k2 descends the reverse KL, the paper's own is k3. low, high: clip range of the ratio (high > low
+    lets unlikely tokens rise, as DAPO does). epochs: passes over each batch. aggregation: see `rk.token_weights`;
     "constant" divides by `length` (Dr. GRPO). entropy: weight of an entropy bonus. reference = false saves its forward
     pass where kl is 0. The metric `kl` is of the policy's own answers: where they were recorded there is none.
     """
@@ -71,25 +62,32 @@ class Grpo(Optimiser):
         old = rollouts.logp.clone()
         reference = detached(policy.reference_logprobs, rollouts, size) if self.reference else None
         weight = weights(experience.mask, self.aggregation, self.length)
-        share = weights(experience.mask, "token_mean")
+        counted = int(experience.mask.sum())
 
         def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
             forward = policy.forward(part.rollouts, entropy=True)
-            logp, entropy = forward.logp, forward.entropy
-            assert entropy is not None
             if rollouts.policy_version == policy.version:
                 # The weights that sampled have not moved yet: this very pass is the old policy, without rounding.
-                old[rows] = logp.detach()
-            gain, clipped = clipped_gain(logp, old[rows], part.advantages["reward"], self.low, self.high)
-            if self.entropy:
-                gain = gain + self.entropy * entropy
-            metrics = drift(share[rows], logp, old[rows], clipped, entropy)
-            if reference is not None:
-                if not rollouts.recorded:
-                    metrics["kl"] = kl_estimate(logp.detach(), reference[rows], "k3").sum() / len(rollouts)
-                if self.kl:
-                    gain = gain - self.kl * kl_loss(logp, old[rows], reference[rows], self.kl_value, self.kl_gradient)
-            return -(weight[rows] * gain).sum(), metrics
+                old[rows] = forward.logp.detach()
+            said = rk.policy_loss(
+                forward.logp,
+                old[rows],
+                part.advantages["reward"],
+                part.mask,
+                low=self.low,
+                high=self.high,
+                aggregation=weight[rows],
+                reference=None if reference is None else reference[rows],
+                kl=self.kl,
+                kl_value=self.kl_value,
+                kl_gradient=self.kl_gradient,
+                entropy=forward.entropy,
+                entropy_weight=self.entropy,
+            )
+            metrics = drift(said, int(part.mask.sum()) / counted)
+            if reference is not None and not rollouts.recorded:
+                metrics["kl"] = rk.kl_estimate(forward.logp.detach(), reference[rows]).sum() / len(rollouts)
+            return said.loss, metrics
 
         with self._update.step() as rate:
             measured = [self._update.apply(policy, experience, loss_of) for _ in range(self.epochs)]

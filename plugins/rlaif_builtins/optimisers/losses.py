@@ -12,35 +12,32 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+import rlaif_kernels as rk
 from rlaif_core.errors import TrainingError
+from rlaif_kernels.losses import Aggregation, Estimator
 
-Aggregation = Literal["token_mean", "sequence_mean", "sequence_sum", "constant"]
-Estimator = Literal["k1", "k2", "k3"]
+__all__ = [
+    "Aggregation",
+    "Descended",
+    "Estimator",
+    "PairLoss",
+    "clipped_value_loss",
+    "drift",
+    "length_fits",
+    "pair_loss",
+    "steered",
+    "weights",
+]
+
 Descended = Literal["k2", "k3"]  # the gradient of k1 is 0 in expectation, so nobody can mean to descend it
 PairLoss = Literal["sigmoid", "ipo"]
 
 
 def weights(mask: Tensor, aggregation: Aggregation, length: int | None = None) -> Tensor:
-    """[B,T] f32, 0 off-mask, so that (weights * values).sum() is the loss.
-
-    token_mean: every token alike (DAPO, arXiv:2503.14476); sequence_mean: every answer alike, its tokens averaged
-    (GRPO, arXiv:2402.03300); sequence_sum: every answer alike, its tokens summed (REINFORCE); constant: tokens summed
-    and divided by a fixed `length` (Dr. GRPO, arXiv:2503.20783). Answers without a token count in no denominator; a
-    batch of nothing else raises `TrainingError`.
-    """
-    tokens = mask.float()
-    lengths = tokens.sum(1, keepdim=True)
-    answers = (lengths > 0).sum()
-    if int(answers) == 0:
+    """`rk.token_weights`, [B,T] f32; a batch of which no token counts raises `TrainingError`."""
+    if not bool(mask.any()):
         raise TrainingError("no token takes part in the loss: every answer was left out, so its denominator would be 0")
-    if aggregation == "token_mean":
-        return tokens / lengths.sum()
-    if aggregation == "sequence_mean":
-        return tokens / (lengths.clamp(min=1) * answers)
-    if aggregation == "sequence_sum":
-        return tokens / answers
-    assert length is not None, "aggregation 'constant' divides by a length"
-    return tokens / (answers * length)
+    return rk.token_weights(mask, aggregation, length)
 
 
 def length_fits(aggregation: Aggregation, length: int | None) -> tuple[bool, str]:
@@ -53,51 +50,18 @@ def length_fits(aggregation: Aggregation, length: int | None) -> tuple[bool, str
     )
 
 
-def ratio_gain(logp: Tensor, old: Tensor, advantages: Tensor) -> Tensor:
-    """Importance ratio times advantage, by token: at `logp == old` its gradient is REINFORCE's (Williams 1992)."""
-    return (logp - old).exp() * advantages
-
-
-def clipped_gain(logp: Tensor, old: Tensor, advantages: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """PPO's pessimistic gain (arXiv:1707.06347, eq. 7) within [1 - low, 1 + high], and where the clip was active."""
-    ratio = (logp - old).exp()
-    clipped = ratio.clamp(1 - low, 1 + high) * advantages
-    return torch.minimum(ratio * advantages, clipped), ratio * advantages > clipped
-
-
-def drift(share: Tensor, logp: Tensor, old: Tensor, clipped: Tensor, entropy: Tensor) -> dict[str, Tensor]:
-    """What an update with a clipped ratio reports of some tokens, each weighing `share` [B,T], of shares that sum to 1.
+def drift(said: rk.PolicyLoss, share: float) -> dict[str, Tensor]:
+    """What an update with a clipped ratio reports of a part of a batch that holds `share` of its tokens.
 
     clip_fraction: where the clip was active; approx_kl: KL(old || policy) by k3, in nats a token; entropy in nats.
     """
-    values = {"clip_fraction": clipped, "approx_kl": kl_estimate(old, logp, "k3"), "entropy": entropy}
-    return {name: (share * value.detach()).sum() for name, value in values.items()}
-
-
-def kl_estimate(logp: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
-    """Per-token estimate of KL(policy || reference) on the policy's own samples (Schulman 2020, "Approximating KL").
-
-    k1 is unbiased and signed, k3 unbiased and never negative, k2 biased but with the right gradient. The exponent of
-    k3 is capped at 20: a token whose log-prob fell by more nats than that is counted as if it had fallen by 20.
-    """
-    difference = logp - reference
-    if estimator == "k1":
-        return difference
-    if estimator == "k2":
-        return difference.square() / 2
-    return (-difference).clamp(max=20).exp() - 1 + difference
-
-
-def kl_loss(logp: Tensor, old: Tensor, reference: Tensor, value: Estimator, gradient: Descended) -> Tensor:
-    """One estimator's value with another's gradient, on samples of `old`.
-
-    k3 reads best, while k2, weighed by the ratio to `old`, has the gradient of the reverse KL whichever policy drew
-    the samples; the gradient of k3, unweighed, is what the GRPO paper descends (on-policy: of the forward KL).
-    """
-    moving = kl_estimate(logp, reference, gradient)
-    if gradient == "k2":
-        moving = (logp - old).detach().exp() * moving
-    return moving - moving.detach() + kl_estimate(logp, reference, value).detach()
+    named = said.named()
+    clipped = named["clip_low"] + named["clip_high"] + named["clip_dual"]
+    return {
+        "clip_fraction": share * clipped,
+        "approx_kl": share * named["approx_kl"],
+        "entropy": share * named["entropy"],
+    }
 
 
 def clipped_value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float | None) -> Tensor:

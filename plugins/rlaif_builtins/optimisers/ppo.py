@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+import rlaif_kernels as rk
 from rlaif_builtins.optimisers.losses import (
     Aggregation,
-    clipped_gain,
     clipped_value_loss,
     drift,
     length_fits,
@@ -73,7 +73,7 @@ class Ppo(Optimiser):
     adaptive controller steers the KL to over about kl_horizon answers (Ziegler et al. 2019, arXiv:1909.08593, eq. 2);
     none: the weight stays. epochs: passes over each batch, each over minibatches of whole groups. low, high: clip range
     of the ratio; value_clip: of the value's move. value: weight of the value loss; entropy: of an entropy bonus.
-    aggregation: how tokens are weighed (`losses.weights`); "constant" divides by `length`.
+    aggregation: how tokens are weighed (`rk.token_weights`); "constant" divides by `length`.
     """
 
     gives = frozenset({"values"})
@@ -165,19 +165,26 @@ class Ppo(Optimiser):
     def _learn(self, policy: Policy, batch: Experience, old: Tensor, values: Tensor) -> dict[str, float]:
         weight = weights(batch.mask, self.aggregation, self.length)
         share = weights(batch.mask, "token_mean")
+        counted = int(batch.mask.sum())
 
         def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
             forward = policy.forward(part.rollouts, entropy=True, hidden=True)
-            logp, entropy, hidden = forward.logp, forward.entropy, forward.hidden
-            assert entropy is not None
-            assert hidden is not None
-            gain, clipped = clipped_gain(logp, old[rows], part.advantages["reward"], self.low, self.high)
-            said, target = self._head(hidden), part.returns["reward"]
-            error = (share[rows] * clipped_value_loss(said, values[rows], target, self.value_clip)).sum()
-            if self.entropy:
-                gain = gain + self.entropy * entropy
-            loss = self.value * error - (weight[rows] * gain).sum()
-            return loss, {**drift(share[rows], logp, old[rows], clipped, entropy), "value_loss": error.detach()}
+            assert forward.hidden is not None
+            said = rk.policy_loss(
+                forward.logp,
+                old[rows],
+                part.advantages["reward"],
+                part.mask,
+                low=self.low,
+                high=self.high,
+                aggregation=weight[rows],
+                entropy=forward.entropy,
+                entropy_weight=self.entropy,
+            )
+            valued, target = self._head(forward.hidden), part.returns["reward"]
+            error = (share[rows] * clipped_value_loss(valued, values[rows], target, self.value_clip)).sum()
+            metrics = drift(said, int(part.mask.sum()) / counted)
+            return said.loss + self.value * error, {**metrics, "value_loss": error.detach()}
 
         return self._update.apply(policy, batch, loss_of)
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rlaif_builtins.optimisers.losses import kl_estimate
+import rlaif_kernels as rk
 from rlaif_builtins.optimisers.parts import detached
 from rlaif_core.feedback import Score, Scored
 from rlaif_core.protocols import Policy
@@ -55,4 +55,4 @@ def measured_kl(experience: Experience) -> dict[str, float]:
     tokens = experience.feedback.token_scores.get(NAME)
     if tokens is None or experience.rollouts.recorded:
         return {}
-    return {"kl": float(kl_estimate(torch.zeros_like(tokens), tokens, "k3").sum(1).mean())}
+    return {"kl": float(rk.kl_estimate(torch.zeros_like(tokens), tokens).sum(1).mean())}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from rlaif_builtins.optimisers.losses import Aggregation, length_fits, ratio_gain, weights
+import rlaif_kernels as rk
+from rlaif_builtins.optimisers.losses import Aggregation, length_fits, weights
 from rlaif_builtins.optimisers.reference import NAME, KlPenalty, measured_kl
 from rlaif_builtins.optimisers.update import Adam, Update, insist
 from rlaif_core.protocols import Optimiser, Policy, RewardSource, State
@@ -52,16 +53,22 @@ class Reinforce(Optimiser):
     def step(self, policy: Policy, experience: Experience) -> Mapping[str, float]:
         fresh = experience.rollouts.policy_version == policy.version
         weight = weights(experience.mask, self.aggregation, self.length)
-        share = weights(experience.mask, "token_mean")
+        counted = int(experience.mask.sum())
 
         def loss_of(part: Experience, rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
             forward = policy.forward(part.rollouts, entropy=True)
-            assert forward.entropy is not None
-            old = forward.logp.detach() if fresh else part.rollouts.logp
-            gain = ratio_gain(forward.logp, old, part.advantages["reward"])
-            if self.entropy:
-                gain = gain + self.entropy * forward.entropy
-            return -(weight[rows] * gain).sum(), {"entropy": (share[rows] * forward.entropy.detach()).sum()}
+            said = rk.policy_loss(
+                forward.logp,
+                forward.logp.detach() if fresh else part.rollouts.logp,
+                part.advantages["reward"],
+                part.mask,
+                low=math.inf,
+                high=math.inf,
+                aggregation=weight[rows],
+                entropy=forward.entropy,
+                entropy_weight=self.entropy,
+            )
+            return said.loss, {"entropy": said.named()["entropy"] * int(part.mask.sum()) / counted}
 
         with self._update.step() as rate:
             return {**self._update.apply(policy, experience, loss_of), **measured_kl(experience), "lr": rate}

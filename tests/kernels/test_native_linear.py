@@ -1,0 +1,310 @@
+"""Log-probs and policy losses of a linear layer in blocks, against the definition in float64; and how little they hold."""
+
+from __future__ import annotations
+
+import gc
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import rlaif_kernels as rk
+from rlaif_kernels import chunked, native
+
+pytestmark = pytest.mark.native
+
+Z: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "temperature": {"temperature": 0.7},
+    "scale": {"scale": -1.3},
+    "softcap": {"softcap": 3.0, "scale": 0.8, "temperature": 1.7},
+}
+
+
+@pytest.fixture(params=["whole", "blocks"])
+def _cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with the sizes that are used, once with blocks so small that everything is cut."""
+    if request.param == "blocks":
+        monkeypatch.setattr(chunked, "BLOCK", 4096)
+        monkeypatch.setattr(chunked, "STASH", 0)
+        monkeypatch.setattr(chunked, "TALL", 16)
+        monkeypatch.setattr(chunked, "FEW", 5)
+
+
+@pytest.fixture(params=native.binary.variants() if native.missing is None else ["none"])
+def _variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with each of the instruction sets that this processor has."""
+    from rlaif_kernels.native import linear, logprobs
+
+    monkeypatch.setattr(logprobs, "variant", request.param)
+    monkeypatch.setattr(linear, "variant", request.param)
+
+
+def problem(rows: int, width: int, vocabulary: int, *, bias: bool) -> dict[str, Tensor | None]:
+    """Hidden states of which some are not asked, and NaN there."""
+    targets = torch.randint(vocabulary, (rows,)).masked_fill(torch.rand(rows) < 0.2, -100)
+    hidden = torch.randn(rows, width).masked_fill((targets == -100)[:, None], math.nan)
+    weight = torch.randn(vocabulary, width)
+    return {"hidden": hidden, "weight": weight, "bias": torch.randn(vocabulary) if bias else None, "targets": targets}
+
+
+def both_ways(
+    run: Any, x: dict[str, Tensor | None], dtype: torch.dtype, *more: Any, **options: Any
+) -> dict[str, Tensor]:
+    """Log-probs and entropies, and the gradients of a weighted sum of both."""
+    leaves = {k: v.to(dtype).clone().requires_grad_() for k, v in x.items() if v is not None and k != "targets"}
+    logp, entropy = run(
+        leaves["hidden"], leaves["weight"], x["targets"], *more, bias=leaves.get("bias"), entropy=True, **options
+    )
+    weights = torch.linspace(-1, 2, logp.numel(), dtype=logp.dtype)
+    weights[::3] = 0  # rows without a gradient
+    loss = (logp * weights).sum() + (entropy * weights.flip(0) * weights).sum()
+    found = torch.autograd.grad(loss, list(leaves.values()))
+    return {"logp": logp.detach(), "entropy": entropy.detach(), **dict(zip(leaves, found, strict=True))}
+
+
+def assert_near(ours: dict[str, Tensor], exact: dict[str, Tensor], rtol: float = 1e-5) -> None:
+    for name, one in ours.items():
+        other = exact[name]
+        torch.testing.assert_close(one.double(), other, rtol=rtol, atol=rtol * float(1 + other.abs().max()))
+
+
+@pytest.mark.usefixtures("_cut")
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("shape", [(1, 3, 2), (7, 5, 17), (40, 16, 100), (33, 8, 1000)], ids=str)
+@pytest.mark.parametrize("case", Z)
+def test_linear_logprobs_are_those_of_float64(case: str, shape: tuple[int, int, int], bias: bool) -> None:
+    x = problem(*shape, bias=bias)
+    ours = both_ways(rk.linear_logprobs, x, torch.float32, impl="native", **Z[case])
+    exact = both_ways(rk.linear_logprobs, x, torch.float64, impl="torch", **Z[case])
+    assert_near(ours, exact, 2e-5)
+
+
+@pytest.mark.usefixtures("_cut")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_never_rounds_the_logits(dtype: torch.dtype) -> None:
+    x = problem(33, 24, 500, bias=True)
+    rounded = {k: v.to(dtype) if v is not None and k != "targets" else v for k, v in x.items()}
+    ours = both_ways(rk.linear_logprobs, rounded, dtype, impl="native")
+    exact = both_ways(rk.linear_logprobs, rounded, torch.float64, impl="torch")
+    for name in ("logp", "entropy"):
+        torch.testing.assert_close(ours[name].double(), exact[name], rtol=1e-5, atol=2e-5)
+    for name in ("hidden", "weight", "bias"):
+        assert ours[name].dtype == dtype
+        torch.testing.assert_close(ours[name].double(), exact[name], rtol=1e-2, atol=1e-2)
+
+
+def test_a_temperature_a_token_and_frozen_parts() -> None:
+    x = problem(12, 6, 30, bias=False)
+    warm = torch.rand(12) + 0.5
+    ours = both_ways(rk.linear_logprobs, x, torch.float32, impl="native", temperature=warm)
+    exact = both_ways(rk.linear_logprobs, x, torch.float64, impl="torch", temperature=warm.double())
+    assert_near(ours, exact)
+    hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"]
+    rk.linear_logprobs(hidden, weight, x["targets"], temperature=warm).sum().backward()
+    assert hidden.grad.isfinite().all()
+    hidden, weight = x["hidden"], x["weight"].clone().requires_grad_()
+    rk.linear_logprobs(hidden, weight, x["targets"], temperature=warm).sum().backward()
+    assert weight.grad.isfinite().all()
+
+
+@pytest.mark.usefixtures("_cut")
+def test_the_backward_pass_can_be_taken_twice_and_differentiated() -> None:
+    x = problem(9, 6, 30, bias=False)
+    hidden = x["hidden"].nan_to_num().requires_grad_()
+    logp = rk.linear_logprobs(hidden, x["weight"], x["targets"], impl="native")
+    first, second = (torch.autograd.grad(logp.sum(), hidden, retain_graph=True)[0] for _ in range(2))
+    torch.testing.assert_close(first, second)
+    curvatures = []
+    for dtype, impl in ((torch.float32, "native"), (torch.float64, "torch")):
+        states = hidden.detach().to(dtype).requires_grad_()
+        logp = rk.linear_logprobs(states, x["weight"].to(dtype), x["targets"], impl=impl)
+        (slope,) = torch.autograd.grad(logp.exp().sum(), states, create_graph=True)
+        curvatures.append(torch.autograd.grad(slope.square().sum(), states)[0].double())
+    torch.testing.assert_close(*curvatures, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_asked_gives_nothing() -> None:
+    for targets in (torch.full((3,), -100), torch.zeros(0, dtype=torch.int64)):
+        hidden = torch.full((len(targets), 4), math.nan, requires_grad=True)
+        weight = torch.randn(5, 4, requires_grad=True)
+        logp, entropy = rk.linear_logprobs(hidden, weight, targets, entropy=True, impl="native")
+        (logp.sum() + entropy.sum()).backward()
+        assert not logp.any()
+        assert not hidden.grad.any()
+        assert not weight.grad.any()
+
+
+def test_a_target_outside_the_vocabulary_is_named() -> None:
+    with pytest.raises(IndexError, match="target 7 is not in a vocabulary of 5"):
+        rk.linear_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 7]), impl="native")
+    with pytest.raises(IndexError, match="kept token 9 is not in a vocabulary of 5"):
+        kept = torch.tensor([[1, -1], [9, 2]])
+        rk.kept_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 2]), kept, impl="native")
+
+
+def peak(call: Any) -> int:
+    """The most bytes of tensors that existed at once during a call, beyond those before it."""
+    from torch.profiler import ProfilerActivity, profile
+
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    held = most = 0
+    for event in seen.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def test_logits_are_never_held_whole() -> None:
+    rows, width, vocabulary = 1024, 32, 60_000
+    hidden, weight = torch.randn(rows, width), torch.randn(vocabulary, width) * width**-0.5
+    targets = torch.randint(vocabulary, (rows,))
+    logits = 4 * rows * vocabulary
+    with torch.no_grad():
+        assert peak(lambda: hidden @ weight.T) >= logits  # what is measured is what is meant
+        assert peak(lambda: rk.linear_logprobs(hidden, weight, targets, entropy=True)) < logits / 6
+    hidden.requires_grad_()
+    weight.requires_grad_()
+
+    def learn() -> None:
+        logp = rk.linear_logprobs(hidden, weight, targets)
+        torch.autograd.grad(logp.sum(), (hidden, weight))
+
+    assert peak(learn) - 4 * weight.numel() < logits / 6
+
+
+# ---- the policy loss
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "grpo": {"aggregation": "sequence_mean", "kl": 0.1, "kl_gradient": "k3", "entropy_weight": 0.02},
+    "gspo": {"ratio": "sequence", "low": 0.02, "high": 0.03},
+    "cispo": {"objective": "cispo", "low": 1.0, "high": 0.3},
+    "capped": {"softcap": 3.0, "scale": 0.8, "temperature": 1.7, "dual": 1.4},
+}
+
+
+def rollouts(rows: int, steps: int, width: int, vocabulary: int, **head: Any) -> dict[str, Tensor]:
+    """Answers with holes, some without advantage; NaN off the mask."""
+    mask = torch.rand(rows, steps) < 0.8
+    hidden = torch.randn(rows, steps, width).masked_fill(~mask[..., None], math.nan)
+    weight, bias = torch.randn(vocabulary, width), torch.randn(vocabulary)
+    targets = torch.randint(vocabulary, (rows, steps))
+    logp = rk.reference.linear_logprobs(hidden, weight, targets.where(mask, -100), bias=bias, **head)
+    advantages = torch.randn(rows, steps) * (torch.rand(rows, 1) < 0.7)
+    numbers = {
+        "old_logp": logp + torch.randn(rows, steps) * 0.3,
+        "advantages": advantages,
+        "reference": logp + torch.randn(rows, steps) * 0.3,
+        "correction": torch.rand(rows, steps),
+    }
+    numbers = {name: each.masked_fill(~mask, math.nan) for name, each in numbers.items()}
+    return {"hidden": hidden, "weight": weight, "bias": bias, "targets": targets, "mask": mask, **numbers}
+
+
+def learnt(x: dict[str, Tensor], dtype: torch.dtype, **options: Any) -> list[Tensor]:
+    leaves = [x[name].to(dtype).clone().requires_grad_() for name in ("hidden", "weight", "bias")]
+    given = {name: x[name].to(dtype) for name in ("reference", "correction")}
+    old, advantages = x["old_logp"].to(dtype), x["advantages"].to(dtype)
+    said = rk.linear_policy_loss(
+        *leaves[:2], x["targets"], old, advantages, x["mask"], bias=leaves[2], **given, **options
+    )
+    found = torch.autograd.grad(3 * said.loss, leaves)
+    assert list(said.named()) == list(rk.METRICS)
+    return [each.double() for each in (said.loss.detach(), said.metrics, said.logp, said.entropy, *found)]
+
+
+@pytest.mark.usefixtures("_cut")
+@pytest.mark.parametrize("shape", [(1, 1, 3, 5), (3, 7, 5, 33), (4, 30, 8, 50)], ids=str)
+@pytest.mark.parametrize("case", LOSSES)
+def test_linear_policy_losses_are_those_of_float64(case: str, shape: tuple[int, ...]) -> None:
+    options = LOSSES[case]
+    x = rollouts(*shape, **{name: options[name] for name in ("softcap", "scale", "temperature") if name in options})
+    ours, exact = learnt(x, torch.float32, impl="native", **options), learnt(x, torch.float64, impl="torch", **options)
+    for mine, other in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5 * float(1 + other.abs().max()))
+
+
+def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rollouts(4, 30, 8, 50)
+    seen: list[tuple[str, int]] = []
+    for name in ("product", "inner", "outer"):
+        real = getattr(chunked.dense, name)
+
+        def counted(first: Tensor, *rest: Any, name: str = name, real: Any = real) -> Tensor:
+            seen.append((name, len(first)))
+            return real(first, *rest)
+
+        monkeypatch.setattr(chunked.dense, name, counted)
+    learnt(x, torch.float32, impl="native", low=math.inf, high=math.inf)
+    unmasked, moving = int(x["mask"].sum()), int((x["mask"] & (x["advantages"].nan_to_num() != 0)).sum())
+    assert moving < unmasked < 120
+    assert seen == [("product", unmasked), ("inner", moving), ("outer", moving)]
+    seen.clear()
+    hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"]  # a frozen head needs two products
+    rk.linear_policy_loss(hidden, weight, x["targets"], x["old_logp"], x["advantages"], x["mask"]).loss.backward()
+    assert [name for name, _ in seen] == ["product", "inner"]
+
+
+def test_gradients_are_handed_out_once() -> None:
+    x = rollouts(2, 5, 4, 9)
+    hidden = x["hidden"].clone().requires_grad_()
+    said = rk.linear_policy_loss(
+        hidden, x["weight"], x["targets"], x["old_logp"], x["advantages"], x["mask"], impl="native"
+    )
+    said.loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="its gradients were handed out already"):
+        said.loss.backward()
+
+
+# ---- what a sampler kept
+
+
+@pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 5, 2), (7, 5, 33, 4), (40, 130, 50, 9)], ids=str)
+@pytest.mark.parametrize("case", Z)
+def test_kept_logprobs_are_those_of_float64(case: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    rows, width, vocabulary, many = shape
+    x = {k: v if k == "targets" else v.to(dtype) for k, v in problem(rows, width, vocabulary, bias=True).items()}
+    kept = torch.stack([torch.randperm(vocabulary)[:many] for _ in range(rows)])
+    kept[torch.arange(many) >= torch.randint(1, many + 1, (rows, 1))] = -1
+    x["targets"] = kept[:, 0].where(x["targets"] != -100, -100)
+    ours = both_ways(rk.kept_logprobs, x, dtype, kept, impl="native", **Z[case])
+    exact = both_ways(rk.kept_logprobs, x, torch.float64, kept, impl="torch", **Z[case])
+    for name in ("logp", "entropy"):
+        torch.testing.assert_close(ours[name].double(), exact[name], rtol=1e-5, atol=1e-5 * (1 + width**0.5))
+    loose = 2e-5 if dtype == torch.float32 else 2e-2
+    for name in ("hidden", "weight", "bias"):
+        torch.testing.assert_close(ours[name].double(), exact[name], rtol=loose, atol=loose)
+
+
+def test_all_kept_is_the_whole_vocabulary_and_what_was_not_kept_is_impossible() -> None:
+    x = problem(6, 8, 12, bias=True)
+    every = torch.arange(12).expand(6, 12).flip(1)
+    whole = rk.linear_logprobs(x["hidden"], x["weight"], x["targets"], bias=x["bias"], entropy=True)
+    kept = rk.kept_logprobs(x["hidden"], x["weight"], x["targets"], every, bias=x["bias"], entropy=True, impl="native")
+    torch.testing.assert_close(kept, whole)
+    some = rk.kept_logprobs(torch.ones(1, 8), x["weight"], torch.tensor([3]), torch.tensor([[1, 2, -1]]), impl="native")
+    assert some.tolist() == [-math.inf]
+
+
+def test_the_gradient_of_kept_rows_does_not_depend_on_threads() -> None:
+    hidden, weight = torch.randn(300, 64), torch.randn(40, 64, requires_grad=True)
+    kept = torch.stack([torch.randperm(40)[:6] for _ in range(300)])
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            logp = rk.kept_logprobs(hidden, weight, kept[:, 2], kept, impl="native")
+            found.append(torch.autograd.grad(logp.sum(), weight)[0])
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
