@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+import interpreter
 from rlaif_kernels import triton as backend
 
-triton = pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", reason="triton is not installed")
 HERE = Path(__file__)
 PROGRAM = """
 import sys
@@ -22,23 +20,15 @@ print(rk.implementations("gae")[0] == "triton", rk.build_info()["triton"], "trit
 """
 
 
-def version(of: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", of)[:2]))
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(backend.interpreted, reason="this is that process")
-@pytest.mark.skipif(
-    version(triton.__version__) < (3, 9) and version(np.__version__) >= (2, 4),
-    reason="the interpreter of this triton breaks with numpy 2.4: triton-lang/triton#9171",
-)
+@pytest.mark.skipif(interpreter.hindrance() is not None, reason=str(interpreter.hindrance()))
 def test_the_kernels_pass_their_tests_in_the_interpreter(repository: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", HERE.parent, "-q", "-p", "no:cacheprovider", f"--ignore={HERE}"]
     told = subprocess.run(
         [*command, f"--ignore={HERE.with_name('test_compiled.py')}"],
         cwd=repository,
-        env=environment | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=interpreter.environment(),
         capture_output=True,
         text=True,
     )
@@ -48,7 +38,7 @@ def test_the_kernels_pass_their_tests_in_the_interpreter(repository: Path) -> No
 
 @pytest.mark.parametrize("interpreted", ["0", "1"])
 def test_it_is_there_with_a_gpu_or_the_interpreter_and_imports_nothing_before(interpreted: str) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": interpreted, "CUDA_VISIBLE_DEVICES": ""}
+    environment = interpreter.environment() | {"TRITON_INTERPRET": interpreted}
     told = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     there, info, imported = told.stdout.strip().split("|")
     if interpreted == "1":

@@ -8,42 +8,59 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="triton is not installed")
+import interpreter
 
 PROGRAM = """
+import importlib
 import sys
 
 import torch
 from torch import distributed
 
 import rlaif_kernels as rk
+from rlaif_kernels.sharded import sharded_logprobs
 
-rank, device = int(sys.argv[1]), sys.argv[3]
+rank, backend = int(sys.argv[1]), importlib.import_module(f"rlaif_kernels.{sys.argv[3]}.logprobs")
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 torch.manual_seed(0)
 logits = torch.randn(2, 3, 50, dtype=torch.float64)
 targets = torch.tensor([[3, -100, 20], [49, 0, 31]])
 weights = torch.randn(2, 2, 3)
 first, stop = ((0, 21), (21, 50))[rank]
-own = logits[..., first:stop].float().to(device).requires_grad_()
+own = logits[..., first:stop].float().requires_grad_()
 options = {"temperature": 0.7, "softcap": 4.0, "entropy": True}
-got = rk.sharded_logprobs(own, targets.to(device), first=first, impl="triton", **options)
-(torch.stack(got) * weights.to(device)).sum().backward()
+got = sharded_logprobs(backend, own, targets, first=first, **options)
+(torch.stack(got) * weights).sum().backward()
 logits.requires_grad_()
 wanted = rk.token_logprobs(logits, targets, impl="torch", **options)
 (torch.stack(wanted) * weights).sum().backward()
 for x, exact in ((got[0], wanted[0]), (got[1], wanted[1]), (own.grad, logits.grad[..., first:stop])):
-    torch.testing.assert_close(x.detach().cpu().double(), exact.detach(), rtol=1e-6, atol=1e-6)
-beyond = rk.sharded_logprobs(own, torch.full((2, 3), 50, device=device), first=first, impl="triton")
+    torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=1e-6, atol=1e-6)
+beyond = sharded_logprobs(backend, own, torch.full((2, 3), 50), first=first)
 assert beyond.isnan().all()
 distributed.destroy_process_group()
 """
 
 
-def test_two_processes_agree_with_one(device: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("native", marks=pytest.mark.native),
+        pytest.param(
+            "triton",
+            marks=pytest.mark.skipif(interpreter.hindrance() is not None, reason=str(interpreter.hindrance())),
+        ),
+    ],
+)
+def test_two_processes_agree_with_one(backend: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     ranks = [
-        subprocess.Popen([*command, str(rank), tmp_path / "met", device], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(rank), tmp_path / "met", backend],
+            env=interpreter.environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
     for rank in ranks:
