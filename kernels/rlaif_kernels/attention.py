@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
+from torch.nn import functional
 
 from rlaif_kernels import arguments
 from rlaif_kernels.dispatch import Impl, choose
 
-__all__ = ["attention_column"]
+__all__ = ["BLOCK", "attention_column"]
+
+BLOCK = 2**25
+"""Bytes of attention that exist at a time, where nothing is to be differentiated: 32 MiB."""
 
 
 def attention_column(
@@ -26,7 +32,7 @@ def attention_column(
 
     query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
     [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
-    Only "torch" forms the map [B,N,Q,T].
+    The map [B,N,Q,T] is never whole: a few queries are taken at a time.
     """
     if query.ndim != 4 or key.ndim != 4 or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise ValueError(
@@ -48,8 +54,20 @@ def attention_column(
         arguments.number("attention_column", "window", window, least=1)
     if softcap is not None:
         arguments.number("attention_column", "softcap", softcap, least=0, above=True)
+    options: dict[str, Any] = {"causal": causal, "window": window, "scale": scale, "softcap": softcap}
     run = choose("attention_column", impl, (query, key, weights, mask))
-    result: Tensor = run(
-        query, key, weights=weights, mask=mask, causal=causal, window=window, scale=scale, softcap=softcap
-    )
-    return result
+    if weights is None:
+        return run(query[:, :, -1:], key, mask=mask, **options)  # type: ignore[no-any-return]
+    many = max(BLOCK // 4 // max(batch * query.shape[1] * keys, 1), 1)
+    if queries <= many or not (causal or window is None):
+        return run(query, key, weights=weights, mask=mask, **options)  # type: ignore[no-any-return]
+    total = None
+    for start in range(0, queries, many):
+        stop = min(start + many, queries)
+        seen = keys - queries + stop if causal else keys  # these queries are the last of the positions that they see
+        there = mask if mask is None else mask[:, :seen]
+        part = run(query[:, :, start:stop], key[:, :, :seen], weights=weights[:, start:stop], mask=there, **options)
+        part = functional.pad(part, (0, keys - seen))
+        total = part if total is None else total + part
+    assert total is not None
+    return total
