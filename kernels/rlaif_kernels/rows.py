@@ -188,7 +188,7 @@ class Logprobs(torch.autograd.Function):
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
             return _by_definition(logits, rows, of_logp, of_entropy), None, None, None, None
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
-        if ctx.inplace and logits.stride(1) == 1:
+        if ctx.inplace and dense(logits) is logits:  # and no two rows in one place, as expanded ones are
             ctx.backend.descend(logits, rows, 0, Said(*told), *slopes, logits)
             torch.autograd.graph.increment_version(logits)  # whoever kept them for a gradient of his own is told
             return logits, None, None, None, None

@@ -74,10 +74,9 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         rk.implementations("gea")
 
 
-@pytest.mark.parametrize("impl", ["cuda", "triton"])
-def test_an_implementation_that_does_not_exist_says_what_does(impl: str) -> None:
-    with pytest.raises(rk.ImplementationError, match=f"gae has no '{impl}' implementation; here it runs as: "):
-        rk.gae(*INPUTS, impl=impl)
+def test_an_implementation_that_does_not_exist_says_what_does() -> None:
+    with pytest.raises(rk.ImplementationError, match="gae has no 'cuda' implementation; here it runs as: "):
+        rk.gae(*INPUTS, impl="cuda")
 
 
 def test_special_cases_run_wherever_the_general_one_does() -> None:

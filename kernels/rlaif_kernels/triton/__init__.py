@@ -1,5 +1,71 @@
-"""The compiled Triton kernels, where triton is installed."""
+"""Kernels in Triton, for GPUs; triton itself is imported when the first of them is asked for.
+
+Under TRITON_INTERPRET=1, set before triton is imported, they run on the CPU instead: slowly, for tests.
+"""
 
 from __future__ import annotations
 
-missing: str | None = "this version has no triton kernels"
+import importlib.util
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from rlaif_kernels.rows import transformed
+
+__all__ = ["OPTIONS", "build_info", "device_of", "interpreted", "missing", "refuses"]
+
+OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
+"""For the compiler: multiplications and additions are fused, whatever the default of this triton is."""
+
+interpreted: bool = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
+"""Whether triton's interpreter stands in for a GPU; "auto" never chooses it."""
+
+
+def _lacking() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if not interpreted and not torch.cuda.is_available():
+        return "there is no GPU, nor is TRITON_INTERPRET=1 set"
+    return None
+
+
+missing: str | None = _lacking()
+
+
+def build_info() -> dict[str, str]:
+    """Which triton compiles the kernels, or interprets them."""
+    import triton
+
+    return {"triton": f"triton {triton.__version__}", "target": "the interpreter" if interpreted else "GPU"}
+
+
+def refuses(tensors: Sequence[Tensor | None]) -> str | None:
+    """Why these tensors cannot be handed to a kernel; None if they can."""
+    if torch.compiler.is_compiling():
+        return "cannot be traced by torch.compile"
+    if transformed():
+        return "is not for torch.func"
+    given = [tensor for tensor in tensors if tensor is not None]
+    place = "cpu" if interpreted else "cuda"
+    for tensor in given:
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            return f"needs plain tensors and got {type(tensor).__name__}"
+        if tensor.device.type != place:
+            return f"runs on {place} and got a tensor on {tensor.device}"
+        if tensor.device != given[0].device:
+            return f"needs all tensors on {given[0].device} and got one on {tensor.device}"
+        if tensor.layout != torch.strided or tensor.is_neg():
+            return "needs dense tensors"
+        if unpack_dual(tensor).tangent is not None:  # type: ignore[no-untyped-call]
+            return "is not for forward-mode differentiation"
+    return None
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Inside, kernels are launched on the GPU that holds the tensor: Triton takes the current one."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
