@@ -7,7 +7,7 @@ products that make gradients, which is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,10 @@ TALL = 2048
 """Rows beyond which a product gets no faster."""
 FEW = 128
 """Rows below which it is much slower: so many are computed at a time though their logits take more than `BLOCK`."""
+
+
+# What is said of hidden [N,H], weight, bias, and what is asked of them; the last tells whether entropies are wanted.
+Fused = Callable[[Tensor, Tensor, Tensor | None, Rows, bool], Said]
 
 
 class Head(NamedTuple):
@@ -83,12 +87,16 @@ def linear_logprobs(
     scale: float = 1.0,
     ignore_index: int = -100,
     entropy: bool = False,
+    fused: Fused | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """`reference.linear_logprobs`, in blocks, for what is not `rows.unfit`."""
+    """`reference.linear_logprobs`, in blocks, for what is not `rows.unfit`.
+
+    fused: a kernel that does both at once, for rows whose logits are not kept for the backward pass.
+    """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     backend.check(rows, len(weight))
     flat = hidden.reshape(targets.numel(), hidden.shape[-1])
-    logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy)  # type: ignore[no-untyped-call]
+    logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy, fused)  # type: ignore[no-untyped-call]
     logp = logp.view(targets.shape)
     return (logp, spread.view(targets.shape)) if entropy else logp
 
@@ -138,7 +146,14 @@ class LinearLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, backend: Backend, entropy: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Rows,
+        backend: Backend,
+        entropy: bool,
+        fused: Fused | None,
     ) -> tuple[Tensor, Tensor | None]:
         ctx.backend, ctx.rows, ctx.stash = backend, rows, None
         head, which = Head(weight, bias), kept(rows.targets != rows.ignored)
@@ -146,6 +161,8 @@ class LinearLogprobs(torch.autograd.Function):
         if any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which
             said = backend.forward(ctx.stash[0], part, entropy)
+        elif fused is not None:
+            said = fused(its, weight, bias, part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)
         told = Said(*[one if one is None else spread(one, which, len(hidden)) for one in said])
@@ -157,10 +174,10 @@ class LinearLogprobs(torch.autograd.Function):
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
-            return (None,) * 6
+            return (None,) * 7
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
-            return *_by_definition(ctx, hidden, weight, bias, *slopes), None, None, None
+            return *_by_definition(ctx, hidden, weight, bias, *slopes), *(None,) * 4
         head, said = Head(weight, bias), Said(*told)
         gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
         if ctx.stash is None:
@@ -171,7 +188,7 @@ class LinearLogprobs(torch.autograd.Function):
             ctx.backend.descend(logits, part, 0, said.take(which), *flows, logits)
             gradients.add(logits, taken(hidden, which), which, head, slice(None))
         given = zip(gradients, (hidden, weight, bias), strict=True)
-        return *[one if one is None else one.to(like.dtype) for one, like in given], None, None, None
+        return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 4
 
 
 def _by_definition(

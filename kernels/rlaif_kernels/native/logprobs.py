@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import rows as row_kernels
+from rlaif_kernels import sharded
 from rlaif_kernels.native import KINDS, address, binary
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "token_logprobs"]
+__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
 
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
 
 token_logprobs = partial(row_kernels.token_logprobs, sys.modules[__name__])
+sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 
 
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:

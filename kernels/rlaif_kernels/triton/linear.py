@@ -8,6 +8,7 @@ however many rows there are, and tiles are chosen by device, dtype and weight: r
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +16,14 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from rlaif_kernels import chunked, policy
+from rlaif_kernels.reference.losses import policy_loss
 from rlaif_kernels.rows import Rows, Said, dense
-from rlaif_kernels.triton import OPTIONS, device_of, interpreted
+from rlaif_kernels.triton import OPTIONS, device_of, interpreted, logprobs
 from rlaif_kernels.triton.kernels import linear as kernels
 from rlaif_kernels.triton.logprobs import asked_of, join, room
 
-__all__ = ["CAPPED", "DESCRIBED", "POINTED", "RAGGED", "SEGMENT", "Tiles", "forward"]
+__all__ = ["CAPPED", "DESCRIBED", "POINTED", "RAGGED", "SEGMENT", "Tiles", "forward", "linear_logprobs", "linear_policy_loss"]
 
 SEGMENT = 1024
 
@@ -105,3 +108,7 @@ def _aligned(tensor: Tensor) -> bool:
 def _processors(tensor: Tensor) -> int:
     """How many programs run at once; those of the interpreter run one after the other."""
     return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 2
+
+
+linear_logprobs = partial(chunked.linear_logprobs, logprobs, fused=forward)
+linear_policy_loss = partial(policy.linear_policy_loss, logprobs, policy_loss)

@@ -80,3 +80,29 @@ def test_strides_and_targets_outside_the_vocabulary(device: str) -> None:
     assert torch.equal(apart.logp, said(hidden, weight, bias, targets).logp)
     beyond = targets.masked_fill(targets == 48, 91).masked_fill(targets == 17, -1)
     assert said(hidden, weight, bias, beyond).logp.isnan().nonzero().flatten().tolist() == [3, 6]
+
+
+@pytest.mark.parametrize("stash", [0, 2**26])
+def test_gradients_are_those_of_the_definition(stash: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunked, "STASH", stash)
+    hidden, weight, bias, targets = problem(32, torch.float32, device)
+    found = []
+    for dtype, impl in ((torch.float32, "triton"), (torch.float64, "torch")):
+        leaves = [x.to(dtype).clone().requires_grad_() for x in (hidden, weight, bias)]
+        logp, entropy = rk.linear_logprobs(*leaves[:2], targets, bias=leaves[2], entropy=True, impl=impl)
+        found.append([logp, entropy, *torch.autograd.grad((logp * 2).sum() + entropy.square().sum(), leaves)])
+    for one, exact in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_the_policy_loss_is_that_of_the_definition(device: str) -> None:
+    hidden, weight, _, targets = problem(32, torch.float32, device)
+    mask = (targets != -100)[None]
+    tokens = [torch.linspace(-4, -3, len(targets), device=device)[None], torch.ones_like(mask, dtype=torch.float32)]
+    found = []
+    for dtype, impl in ((torch.float32, "triton"), (torch.float64, "torch")):
+        leaves = [x.to(dtype).clone().requires_grad_() for x in (hidden[None], weight)]
+        said = rk.linear_policy_loss(*leaves, targets[None], *[x.to(dtype) for x in tokens], mask, impl=impl)
+        found.append([said.loss, said.metrics, said.logp, *torch.autograd.grad(said.loss, leaves)])
+    for one, exact in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=1e-4)
