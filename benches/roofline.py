@@ -20,19 +20,21 @@ __all__ = ["roofline"]
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1040, 560, 74, 24, 84, 46
-LETTER, LINE, DOT = 6.4, 14, 5.5  # pixels: the width of a letter, the height of a line, the radius of a dot
+LETTER, LINE, DOT = 6.8, 14, 5.5  # pixels: the width of a letter, the height of a line, the radius of a dot
 STYLE = """
   .paper { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #59636e } .grid { stroke: #d8dee4 }
   .roof { stroke: #1f2328; stroke-width: 2; fill: none } .stem { stroke: #afb8c1 }
   .ours { fill: #0969da; stroke: #ffffff }
   .peer { fill: #ffffff; stroke: #bc4c00 } .faster { fill: #bc4c00; stroke: #bc4c00 }
-  .leader { stroke: #59636e; stroke-width: 0.7 }
+  .leader { stroke: #59636e; stroke-width: 0.7 } .label { stroke: #ffffff }
   @media (prefers-color-scheme: dark) {
     .paper { fill: #0d1117 } .ink { fill: #f0f6fc } .soft { fill: #9198a1 } .grid { stroke: #2a313c }
     .roof { stroke: #f0f6fc } .stem { stroke: #4b535d } .ours { fill: #58a6ff; stroke: #0d1117 }
-    .peer { fill: #0d1117; stroke: #f0883e } .faster { fill: #f0883e; stroke: #f0883e } .leader { stroke: #9198a1 }
+    .peer { fill: #0d1117; stroke: #f0883e } .faster { fill: #f0883e; stroke: #f0883e }
+    .leader { stroke: #9198a1 } .label { stroke: #0d1117 }
   }
   .peer, .faster { stroke-width: 1.5 }
+  .label { stroke-width: 3; paint-order: stroke; stroke-linejoin: round }
   text { font: 12px system-ui, sans-serif } .head { font-weight: 600; font-size: 14px } .small { font-size: 11px }
 """
 SHAPES = (
@@ -91,6 +93,9 @@ class Panel:
     dtype: str
     stems: list[list[Row]]
     taken: list[Box] = field(default_factory=list)
+    """Where dots and labels are."""
+    lines: list[tuple[float, float, float]] = field(default_factory=list)
+    """x of the operations' lines, and their ends."""
 
     def __post_init__(self) -> None:
         rows = [row for stem in self.stems for row in stem]
@@ -111,17 +116,19 @@ class Panel:
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
     def drawn(self, title: str) -> str:
-        stems, dots = [], []
+        stems, dots, ours = [], [], []
         for stem in self.stems:
             x, roof = self.x(stem[0]["intensity"]), self.y(self.roof(stem[0]["intensity"]))
             lowest = max(self.y(row["gflops"]) for row in stem)
+            self.lines.append((x, roof, lowest))
             stems.append(f'<line class="stem" x1="{x:.1f}" x2="{x:.1f}" y1="{roof:.1f}" y2="{lowest:.1f}"/>')
-            for row in reversed(stem):
+            for row in stem:
                 y = self.y(row["gflops"])
-                dots.append(self.dot(row, x, y))
+                (ours if row.get("ours") else dots).append(self.dot(row, x, y))
                 self.taken.append((x - DOT, y - DOT, x + DOT, y + DOT))
+        roof_line = self.roof_line()
         labels = [self.label(stem) for stem in sorted(self.stems, key=lambda stem: stem[0]["intensity"])]
-        return "\n".join([*self.axes(title), *stems, *self.roof_line(), *dots, *labels, *self.legend()])
+        return "\n".join([*self.axes(title), *stems, *roof_line, *dots, *ours, *labels, *self.legend()])
 
     def roof(self, intensity: float) -> float:
         return min(self.flat, self.slope * intensity)
@@ -140,6 +147,7 @@ class Panel:
         (x, y), (far, high) = ((self.x(its), self.y(self.slope * its)) for its in (self.left, corner))
         degrees = math.degrees(math.atan2(high - y, far - x))
         turned = f"translate({(x + far) / 2:.1f},{(y + high) / 2:.1f}) rotate({degrees:.1f})"
+        self.taken.append(((x + far) / 2 - 60, (y + high) / 2 - 32, (x + far) / 2 + 60, (y + high) / 2 + 8))
         slope = text(f"memory, {self.slope:,.0f} GB/s", 0, -8, "soft small", "middle")
         return [f'<polyline class="roof" points="{path}"/>', flat, f'<g transform="{turned}">{slope}</g>']
 
@@ -159,18 +167,24 @@ class Panel:
         words = first["op"] + ("" if first["phase"] == "forward" else ", and gradient")
         x, y = self.x(first["intensity"]), self.y(first["gflops"])
         size = LETTER * len(words)
-        for away, sign, right in product(range(0, 24 * LINE, LINE // 2), (-1, 1), (True, False)):
+        near, far = range(0, 4 * LINE, LINE // 2), range(0, 24 * LINE, LINE // 2)
+        places = [*product((True,), near, (-1, 1), (True, False)), *product((False,), far, (-1, 1), (True, False))]
+        for apart, away, sign, right in places:
             left, middle = x + 10 if right else x - 10 - size, y + sign * away
             box = (left - 2, middle - LINE / 2, left + size + 2, middle + LINE / 2)
-            if self.free(box):
+            if self.free(box) and not (apart and self.crosses(box)):
                 self.taken.append(box)
                 edge = box[0] if right else box[2]
                 leader = f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{edge:.1f}" y2="{middle:.1f}"/>'
-                return (leader if away > LINE else "") + text(words, left, middle + 4)
+                return (leader if away > LINE else "") + text(words, left, middle + 4, "ink label")
         return ""
 
+    def crosses(self, box: Box) -> bool:
+        """Whether a label here would lie across the line of an operation."""
+        return any(box[0] < x < box[2] and top < box[3] and box[1] < low for x, top, low in self.lines)
+
     def free(self, box: Box) -> bool:
-        """Whether a label can be here: within the panel, across neither the roof nor a stem, a dot or a label."""
+        """Whether a label can be here: within the panel, across neither the roof nor a dot or a label."""
         left, top, right, bottom = box
         if left < LEFT or right > WIDTH - RIGHT or top < TOP or bottom > HEIGHT - BOTTOM:
             return False

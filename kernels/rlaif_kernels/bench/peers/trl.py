@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlaif_kernels.bench.case import Call, Contestant, Inputs, installed, named
+from rlaif_kernels.bench.case import Absent, Call, Contestant, Inputs, installed, named
 from rlaif_kernels.bench.peers.formulas import loss
 
 __all__ = ["linear", "linear_loss", "logprobs", "logprobs_and_entropy"]
@@ -23,7 +23,13 @@ def logprobs() -> Contestant:
 
 def logprobs_and_entropy() -> Contestant:
     def prepare(inputs: Inputs) -> Call:
-        function = installed("trl.trainer.utils").selective_log_softmax_and_entropy
+        try:
+            module = installed("trl.trainer.utils")
+        except Absent:
+            if not inputs["logits"].is_cuda:
+                raise
+            module = installed("trl.kernels")  # needs less of what TRL builds on, and has the function for a GPU
+        function = module.selective_log_softmax_and_entropy
         return lambda: function(inputs["logits"], inputs["targets"])
 
     return Contestant("trl", prepare, package="trl")
