@@ -50,6 +50,8 @@ SHAPES = (
     "M-5,-5L5,5V-5L-5,5Z",  # bow tie
     "M-5,-5H5L-5,5H5Z",  # hourglass
     "M-5.5,-3.5L0,5.5L5.5,-3.5L0,-0.5Z",  # arrowhead
+    "M-5.5,4.5A5.5,5.5 0 0 1 5.5,4.5Z",  # dome
+    "M-5.5,-4.5A5.5,5.5 0 0 0 5.5,-4.5Z",  # bowl
 )
 NAMES = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -58,8 +60,10 @@ def roofline(title: str, limits: dict[str, Any], rows: Sequence[Row]) -> str:
     """The whole picture, from the rows of one number of threads."""
     panels = [(dtype, found) for dtype, short in NAMES.items() if (found := stems(rows, short))]
     drawn = []
+    # A peer has the same shape in every panel.
+    names = list(dict.fromkeys(row["impl"] for _, found in panels for stem in found for row in stem[1:]))
     for number, (dtype, found) in enumerate(panels):
-        panel = Panel(limits, dtype, found)
+        panel = Panel(limits, dtype, found, names)
         drawn.append(f'<g transform="translate(0,{number * HEIGHT})">{panel.drawn(title)}</g>')
     height = HEIGHT * len(panels)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
@@ -92,6 +96,8 @@ class Panel:
     limits: dict[str, Any]
     dtype: str
     stems: list[list[Row]]
+    names: list[str]
+    """Of the peers, in the order of their shapes."""
     taken: list[Box] = field(default_factory=list)
     """Where dots and labels are."""
     lines: list[tuple[float, float, float]] = field(default_factory=list)
@@ -105,7 +111,6 @@ class Panel:
         self.right = 10 ** math.ceil(math.log10(max(self.flat / self.slope, *(row["intensity"] for row in rows)) * 1.2))
         self.low = 10 ** math.floor(math.log10(min(row["gflops"] for row in rows)))
         self.high = 10 ** math.ceil(math.log10(max(self.flat, *(row["gflops"] for row in rows)) * 1.5))
-        self.names = list(dict.fromkeys(row["impl"] for row in rows if not row.get("ours")))
 
     def x(self, intensity: float) -> float:
         share = math.log(intensity / self.left) / math.log(self.right / self.left)
@@ -218,13 +223,16 @@ class Panel:
         x, y = LEFT + DOT, 44.0
         said = [f'<circle class="ours" cx="{x}" cy="{y}" r="{DOT}"/>', text("ours", x + 11, y + 4, "ink small")]
         x += 62
+        here = {row["impl"] for stem in self.stems for row in stem[1:]}
         for number, name in enumerate(self.names):
+            if name not in here:
+                continue
             size = 30 + 6.0 * len(name)
             if x + size > WIDTH:
                 x, y = LEFT + DOT, y + LINE + 4
             said += [shape(number, x, y, "peer"), text(name, x + 11, y + 4, "ink small")]
             x += size
-        return [*said, text("filled: faster than ours", x, y + 4, "soft small")] if self.names else said
+        return [*said, text("filled: faster than ours", x, y + 4, "soft small")] if here else said
 
 
 def text(words: str, x: float, y: float, kind: str = "ink", anchor: str = "start") -> str:

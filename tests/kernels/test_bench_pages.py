@@ -79,7 +79,7 @@ def test_a_roofline_has_a_dot_for_everyone_who_was_measured_and_ours_filled(page
 def test_no_label_lies_on_another_or_on_a_dot(pages: dict[str, ModuleType]) -> None:
     names = [f"operation_{number}" for number in range(6)]
     rows = [row(name, "rlaif native", 2.0, intensity=1 + number / 50) for number, name in enumerate(names)]
-    panel = pages["roofline"].Panel(LIMITS, "float32", [[its] for its in rows])
+    panel = pages["roofline"].Panel(LIMITS, "float32", [[its] for its in rows], [])
     drawn = panel.drawn("a machine")
     assert all(f">{name}<" in drawn for name in names)
     labels = panel.taken[-len(names) :]
