@@ -15,28 +15,28 @@ from rlaif_kernels.bench import Limits, Row, Work, matrix, measure_limits, measu
 from rlaif_kernels.bench.case import PHASES, Absent, Case, Contestant, Inputs, installed, named
 from rlaif_kernels.bench.cases import linear, logprobs, losses, scans
 from rlaif_kernels.bench.measure import LEAST, measure, peak_bytes, quantile
-from rlaif_kernels.bench.peers import formulas
 
 CPU = torch.device("cpu")
 LIMITS = Limits("made up", 1, copy=4e9, read=1e9, products={"float32": 1e10})
 SMALL = {
-    "token_logprobs": logprobs.case(3, 17, torch.float32, entropy=True, quick=True),
-    "token_logprobs bf16": logprobs.case(3, 17, torch.bfloat16, entropy=False, quick=True),
-    "linear_logprobs": linear.logprobs(5, 8, 23, torch.float32, quick=True),
-    "linear_policy_loss": linear.policy_loss(2, 4, 8, 23, torch.float32, quick=True),
-    "kept_logprobs": replace(linear.kept(3, 8, 23, 4, torch.float32), peers=formulas.plain(formulas.kept)[:1]),
+    "token_logprobs": logprobs.case(3, 17, torch.float32, entropy=True),
+    "token_logprobs bf16": logprobs.case(3, 17, torch.bfloat16, entropy=False),
+    "linear_logprobs": linear.logprobs(5, 8, 23, torch.float32),
+    "linear_policy_loss": linear.policy_loss(2, 4, 8, 23, torch.float32),
+    "kept_logprobs": linear.kept(3, 8, 23, 4, torch.float32),
     "gae": scans.gae(3, 9),
     "gae with holes": scans.gae(3, 9, holes=True),
     "discounted_returns": scans.discounted(3, 9, ends=False),
     "discounted_returns with ends": scans.discounted(3, 9, ends=True),
     "vtrace": scans.vtrace(3, 9),
-    "policy_loss": losses.loss(3, 9, quick=True),
+    "policy_loss": losses.loss(3, 9),
     "policy_loss, dual": losses.loss(3, 9, dual=True),
-    "masked_whiten": losses.whiten(30, 90, quick=True),
+    "masked_whiten": losses.whiten(30, 90),
     "group_normalise": losses.group(24, 8),
     "group_normalise, unbiased": losses.group(24, 8, unbiased=True),
-    "attention_column": replace(losses.attention(2, 4, 9, 8, 2), peers=formulas.plain(formulas.attention)[:1]),
+    "attention_column": losses.attention(2, 4, 9, 8, 2),
 }
+SMALL = {name: case.light() for name, case in SMALL.items()}
 
 
 def contest(peer: Contestant, case: Case = SMALL["token_logprobs"]) -> list[Row]:
@@ -207,6 +207,9 @@ def test_the_matrix_can_be_narrowed_and_an_unknown_operation_is_an_error() -> No
     every, quick = matrix(), matrix(quick=True)
     assert set(operations()) == {case.op for case in every}
     assert 0 < len(quick) < len(every) < len(matrix(large=True))
+    compiling = [peer.name for case in every for peer in case.peers if peer.compiles]
+    assert compiling
+    assert not [peer.name for case in quick for peer in case.peers if peer.compiles]
     assert {case.op for case in matrix(["gae"])} == {"gae"}
     with pytest.raises(ValueError, match="no benchmark of gea; there are attention_column,"):
         matrix(["gae", "gea"])

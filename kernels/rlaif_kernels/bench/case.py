@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
 
@@ -64,6 +64,8 @@ class Contestant:
     """Inputs that a call leaves overwritten."""
     package: str | None = None
     """The distribution whose version is told."""
+    compiles: bool = False
+    """Whether it takes seconds to get ready."""
     counted: bool = True
     """Whether its memory is allocated by torch, and so can be counted."""
 
@@ -89,6 +91,10 @@ class Case:
     """For a GPU: on a CPU it would take minutes."""
     tolerance: float | None = None
     """How far an answer may be off, as a share of the largest number of the definition's; by dtype if None."""
+
+    def light(self) -> Case:
+        """Without those that compile, which takes longer than all the rest."""
+        return replace(self, peers=tuple(peer for peer in self.peers if not peer.compiles))
 
     @property
     def bound(self) -> float:

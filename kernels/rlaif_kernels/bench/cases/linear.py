@@ -25,7 +25,7 @@ def logprobs(
     chunked: bool = False,
 ) -> Case:
     """hidden [rows, width], weight [vocabulary, width]; `chunked`: torch's chunks too, which take ten times as long."""
-    peers = [*formulas.plain(formulas.linear, compiled=not quick), trl.linear()]
+    peers = [*formulas.plain(formulas.linear), trl.linear()]
     if not entropy:
         theirs = torch_functions.linear_cross_entropy(chunked=chunked)
         peers += [*theirs, on_cuda.liger_linear(), *on_cuda.cut_cross_entropy()]
@@ -55,7 +55,7 @@ def policy_loss(
         {"both": _products(rows * tokens, width, vocabulary, dtype)["both"]},
         leaves=("hidden", "weight"),
         peers=[
-            *formulas.plain(formulas.linear_loss, compiled=not quick),
+            *formulas.plain(formulas.linear_loss),
             trl.linear_loss(),
             on_cuda.liger_linear_loss(),
         ],

@@ -23,9 +23,8 @@ def case(rows: int, width: int, dtype: torch.dtype, *, entropy: bool, quick: boo
     """[rows, width] logits, forward, backward and both."""
     numbers = rows * width
     size = numbers * dtype.itemsize
-    compiled = not quick  # compiling takes longer than all the rest
     peers = [
-        *formulas.plain(formulas.logprobs, compiled=compiled),
+        *formulas.plain(formulas.logprobs),
         trl.logprobs_and_entropy() if entropy else trl.logprobs(),
         verl.logprobs_and_entropy() if entropy else verl.logprobs(),
         *([] if entropy else [on_cuda.liger_logprobs()]),

@@ -26,7 +26,7 @@ def loss(rows: int, tokens: int, *, dual: bool = False, quick: bool = False) -> 
         ("loss",),
         {"forward": Work(size * 13, 0, 0, size * 20), "both": Work(size * 13, size * 4, 0, size * 24)},
         leaves=("logp",),
-        peers=[verl.loss()] if dual else formulas.plain(formulas.loss, compiled=not quick),
+        peers=[verl.loss()] if dual else formulas.plain(formulas.loss),
         quick=quick,
     )
 
@@ -43,7 +43,7 @@ def whiten(rows: int, tokens: int, *, quick: bool = False) -> Case:
         make,
         ("whitened",),
         {"forward": Work(rows * tokens * 5, rows * tokens * 4, 0, rows * tokens * 5)},
-        peers=[*formulas.plain(formulas.whiten, compiled=not quick), verl.whiten()],
+        peers=[*formulas.plain(formulas.whiten), verl.whiten()],
         quick=quick,
     )
 

@@ -29,7 +29,7 @@ def plain(formula: Callable[..., Any], *, compiled: bool = True) -> list[Contest
 
     contestants = [Contestant("torch eager", eager)]
     if compiled:
-        contestants.append(Contestant("torch.compile", compile_it, note="compiled in the first call"))
+        contestants.append(Contestant("torch.compile", compile_it, note="compiled in the first call", compiles=True))
     return contestants
 
 
