@@ -21,14 +21,15 @@ def processor() -> str:
     return f"{told['model name'].strip()} {told.get('cpu family', '?')}-{told.get('model', '?')}"
 
 
-def device() -> str:
-    """A name for files: "cpu-amd-epyc-25-17-2" for two processors of that kind."""
-    return f"cpu-{re.sub(r'[^a-z0-9]+', '-', processor().lower()).strip('-')}-{os.cpu_count()}"
+def device(accelerator: str | None = None) -> str:
+    """A name for files: "cpu-amd-epyc-25-17-2" for two processors of that kind, or "gpu-nvidia-h200"."""
+    name = f"gpu-{accelerator}" if accelerator else f"cpu-{processor()}-{os.cpu_count()}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def save(section: str, figures: dict[str, Any]) -> Path:
+def save(section: str, figures: dict[str, Any], accelerator: str | None = None) -> Path:
     """Put the figures of one benchmark in the place of its older ones."""
-    path = RESULTS / f"{device()}.json"
+    path = RESULTS / f"{device(accelerator)}.json"
     path.parent.mkdir(exist_ok=True)
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept |= {"processor": processor(), "processors": os.cpu_count(), "python": platform.python_version()}

@@ -160,6 +160,26 @@ def new(
     )
 
 
+def bench(
+    op: Annotated[
+        list[str], typer.Option("--op", metavar="OP", help="Only this operation, as in gae. Repeatable.")
+    ] = NOTHING,
+    full: Annotated[bool, typer.Option("--full/--quick", help="The whole matrix, or what takes a minute.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="How many threads torch uses.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the kernels on this machine: against its limits, plain torch, and other projects where installed."""
+    from rlaif_core.bench import JsonPrinter, TablePrinter, planned, printed
+
+    try:
+        plan = planned(op, quick=not full, device=device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not printed(JsonPrinter() if as_json else TablePrinter(), plan, threads=threads):
+        raise typer.Exit(1)
+
+
 def doctor(as_json: Json = False) -> None:
     """Print versions, devices, binaries and plugin failures: what to paste into a bug report."""
     from rlaif_core.doctor import examine, rendered
@@ -182,7 +202,7 @@ def _root(
     """Reinforcement learning of language models from AI feedback. Start with: rlaif demo"""
 
 
-OWN = {verb.__name__: verb for verb in (run, resume, check, plugins, show, new, doctor)}
+OWN = {verb.__name__: verb for verb in (run, resume, check, plugins, show, new, bench, doctor)}
 
 
 def application(loaded: Plugins | None) -> typer.Typer:

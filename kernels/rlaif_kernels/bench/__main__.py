@@ -1,0 +1,41 @@
+"""`python -m rlaif_kernels.bench`: JSON lines of measured rows, wherever torch and the peers are; rlaif is not needed.
+
+The first line holds the machine's limits, every further one a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import torch
+
+from rlaif_kernels.bench import matrix, measure_limits, measured, operations
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m rlaif_kernels.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--op", action="append", choices=operations(), help="only this operation; repeatable")
+    parser.add_argument("--quick", action="store_true", help="the cases that take seconds")
+    parser.add_argument("--threads", type=int, help="how many threads torch uses")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--budget", type=float, help="seconds of samples for each pass of each implementation")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    limits = measure_limits(device, quick=options.quick)
+    _say(limits.as_dict())
+    for case in matrix(options.op, quick=options.quick, large=device.type == "cuda"):
+        for row in measured(case, device, limits, budget=options.budget or (0.2 if options.quick else 1.0)):
+            _say(row.as_dict())
+
+
+def _say(line: object) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

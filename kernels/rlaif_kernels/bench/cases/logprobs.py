@@ -1,0 +1,75 @@
+"""token_logprobs: bound by reading the logits once, and for the gradient reading them again and writing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+import rlaif_kernels as rk
+from rlaif_kernels.bench.case import Absent, Call, Case, Contestant, Inputs, Phase
+from rlaif_kernels.bench.limits import Work
+from rlaif_kernels.bench.peers import formulas, on_cuda, trl, verl
+
+__all__ = ["CASES", "case"]
+
+SPREAD = 2.5  # of random logits: their entropy is then about that of a language model's
+FORWARD, BACKWARD = 5, 4  # operations a number: its maximum, difference, exponential and two sums; and back again
+IN_PLACE: tuple[Phase, ...] = ("backward", "both")
+
+
+def case(rows: int, width: int, dtype: torch.dtype, *, entropy: bool, quick: bool = False) -> Case:
+    """[rows, width] logits, forward, backward and both."""
+    numbers = rows * width
+    size = numbers * dtype.itemsize
+    peers = [
+        *formulas.plain(formulas.logprobs),
+        trl.logprobs_and_entropy() if entropy else trl.logprobs(),
+        verl.logprobs_and_entropy() if entropy else verl.logprobs(),
+        *([] if entropy else [on_cuda.liger_logprobs()]),
+    ]
+    return Case(
+        "token_logprobs",
+        f"[{rows},{width}]{' with entropy' if entropy else ''}",
+        dtype,
+        partial(_inputs, rows, width, dtype, entropy),
+        ("logp", "entropy") if entropy else ("logp",),
+        {
+            "forward": Work(size, 0, 0, numbers * FORWARD),
+            "backward": Work(size, size, 0, numbers * BACKWARD),
+            "both": Work(2 * size, size, 0, numbers * (FORWARD + BACKWARD)),
+        },
+        leaves=("logits",),
+        peers=peers,
+        own=(_in_place(),),
+        quick=quick,
+    )
+
+
+def _inputs(rows: int, width: int, dtype: torch.dtype, entropy: bool, device: torch.device) -> Inputs:
+    logits = (SPREAD * torch.randn(rows, width, device=device)).to(dtype)
+    return {"logits": logits, "targets": torch.randint(width, (rows,), device=device), "entropy": entropy}
+
+
+def _in_place() -> Contestant:
+    """The best of ours, with the gradient in the place of the logits."""
+
+    def prepare(inputs: Inputs) -> Call:
+        if rk.implementations("token_logprobs") == ["torch"]:
+            raise Absent("plain torch makes no use of the leave to overwrite")
+        return partial(rk.token_logprobs, **inputs, inplace_backward=True)
+
+    return Contestant("rlaif in place", prepare, phases=IN_PLACE, spoils=("logits",))
+
+
+CASES = [
+    case(64, 32_000, torch.float32, entropy=True, quick=True),
+    *(
+        case(rows, width, dtype, entropy=entropy)
+        for rows, width in ((256, 151_936), (512, 32_000), (8, 32_000))
+        for dtype in (torch.float32, torch.bfloat16)
+        for entropy in (False, True)
+    ),
+    *(replace(case(rows, 128_256, torch.bfloat16, entropy=True), large=True) for rows in (128, 4096)),
+]
