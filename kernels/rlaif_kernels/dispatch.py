@@ -23,17 +23,17 @@ Impl = Literal["auto", "torch", "native", "cuda", "triton"]
 # imported when it is first asked for, and holds a function of the operation's name.
 TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ()),
-    "gae": ("scans", ("native",)),
+    "gae": ("scans", ("cuda", "native")),
     "group_normalise": ("normalise", ()),
     "kept_logprobs": ("linear", ()),
     "kl_estimate": ("losses", ()),
     "linear_logprobs": ("linear", ()),
     "linear_policy_loss": ("linear", ()),
-    "masked_whiten": ("normalise", ()),
-    "policy_loss": ("losses", ()),
+    "masked_whiten": ("normalise", ("cuda",)),
+    "policy_loss": ("losses", ("cuda",)),
     "sharded_logprobs": ("logprobs", ()),
-    "token_logprobs": ("logprobs", ("native",)),
-    "vtrace": ("scans", ()),
+    "token_logprobs": ("logprobs", ("cuda", "native")),
+    "vtrace": ("scans", ("cuda",)),
 }
 NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.
@@ -42,7 +42,7 @@ SPECIAL_CASES = {"discounted_returns": "gae", "lambda_returns": "gae"}
 REMEDY = {
     "native": "reinstall with a C++ compiler present; RLAIF_REQUIRE=native pip install --no-cache-dir rlaif-core "
     "shows why the build fails",
-    "cuda": "use impl='auto'",
+    "cuda": "reinstall with nvcc present and a device that torch sees, or use impl='auto'",
     "triton": "use impl='auto'",
 }
 
