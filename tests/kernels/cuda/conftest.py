@@ -35,6 +35,8 @@ class Emulator:
         spec.loader.exec_module(self.binary)
         self.library: Any = ctypes.CDLL(str(path))
         self.library.emulator_stream_of.restype = ctypes.c_size_t
+        for name in ("widen", "narrow"):
+            getattr(self, name).argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_bool)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.library, f"emulator_{name}")
