@@ -22,8 +22,8 @@ __device__ inline int lane() { return threadIdx.x % LANES; }
 __device__ inline int warp() { return threadIdx.x / LANES; }
 __device__ inline int warps() { return blockDim.x / LANES; }
 
-// N neighbours in as few words as there can be; one by one where they are not aligned, or fewer than N are `there`. A
-// thread's neighbours are the same either way, and so is what becomes of them.
+// N neighbours in as few words as there can be, by intrinsics, which the compiler does not take apart; one by one where
+// they are not aligned, or fewer than N are `there`. A thread has the same neighbours either way, and so the same sums.
 template <typename T, int N>
 struct Run {
     static constexpr int BYTES = N * sizeof(T);
@@ -39,7 +39,7 @@ struct Run {
         if (there >= N && is_aligned(from)) {
             Word words[WORDS];
 #pragma unroll
-            for (int i = 0; i < WORDS; ++i) words[i] = reinterpret_cast<const Word*>(from)[i];
+            for (int i = 0; i < WORDS; ++i) words[i] = __ldca(reinterpret_cast<const Word*>(from) + i);
             memcpy(at, words, BYTES);
         } else {
 #pragma unroll
@@ -48,10 +48,12 @@ struct Run {
     }
     __device__ void store(T* to, std::int64_t there) const {
         if (there >= N && is_aligned(to)) {
-            Word words[WORDS];
-            memcpy(words, at, BYTES);
 #pragma unroll
-            for (int i = 0; i < WORDS; ++i) reinterpret_cast<Word*>(to)[i] = words[i];
+            for (int i = 0; i < WORDS; ++i) {
+                Word word;
+                memcpy(&word, &at[i * (N / WORDS)], sizeof(Word));
+                __stcg(reinterpret_cast<Word*>(to) + i, word);
+            }
         } else {
 #pragma unroll
             for (int i = 0; i < N; ++i) {

@@ -96,7 +96,7 @@ class Policy(torch.autograd.Function):
         return loss, metrics
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, of_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         *slopes, factor = ctx.saved_tensors
         weight = of_loss * factor

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -23,12 +24,24 @@
 #define __launch_bounds__(...)
 #define __shared__ static  // blocks run one at a time
 
-struct uint2 {
+struct alignas(8) uint2 {
     std::uint32_t x, y;
 };
 struct alignas(16) uint4 {
     std::uint32_t x, y, z, w;
 };
+
+// Loads and stores of whole words, for which a device has intrinsics; here they also see to the alignment.
+template <typename Word>
+inline Word __ldca(const Word* from) {
+    if (reinterpret_cast<std::uintptr_t>(from) % alignof(Word)) throw std::logic_error("a load that is not aligned");
+    return *from;
+}
+template <typename Word>
+inline void __stcg(Word* to, Word word) {
+    if (reinterpret_cast<std::uintptr_t>(to) % alignof(Word)) throw std::logic_error("a store that is not aligned");
+    *to = word;
+}
 
 // ---- the runtime, as far as it is called ------------------------------------------------------------------------
 
@@ -133,6 +146,7 @@ public:
         while (fibers_.size() < threads) fibers_.push_back(std::make_unique<Fiber>());
         threads_ = threads, body_ = &body, barrier_ = {}, warps_.assign(threads / LANES, {});
         for (auto& fiber : fibers_) fiber->begun = fiber->done = false, fiber->waits = nullptr, fiber->exchanges = 0;
+        failure_ = nullptr;
         for (unsigned left = threads; left > 0;) {
             bool moved = false;
             for (unsigned turn = 0; turn < threads; ++turn) {
@@ -140,6 +154,7 @@ public:
                 Fiber& fiber = *fibers_[now_];
                 if (fiber.done || (fiber.waits && fiber.waits->generation == fiber.generation)) continue;
                 resume(fiber);
+                if (failure_) std::rethrow_exception(failure_);
                 moved = true, left -= fiber.done;
             }
             if (!moved) throw std::logic_error("a barrier that some threads of the block did not reach");
@@ -190,11 +205,16 @@ private:
     jmp_buf scheduler_;
     unsigned threads_ = 0, now_ = 0;
     const std::function<void()>* body_ = nullptr;
+    std::exception_ptr failure_;
 };
 inline Block block;
 
 inline void Block::enter() {
-    (*block.body_)();
+    try {
+        (*block.body_)();
+    } catch (...) {  // nobody is below on this stack
+        block.failure_ = std::current_exception();
+    }
     block.fibers_[block.now_]->done = true;
     _longjmp(block.scheduler_, 1);
 }
