@@ -40,7 +40,8 @@ struct Transform {
         inner = CAPPED ? asked.scale / asked.cap : 1.0f;
         outer = (CAPPED ? asked.cap : asked.scale) / temperature;
     }
-    __device__ float z(float logit) const { return CAPPED ? outer * tanhf(inner * logit) : outer * logit; }
+    // Rounded, not left to be fused with what z is subtracted from: the largest z is then exactly 0 below itself.
+    __device__ float z(float logit) const { return __fmul_rn(outer, CAPPED ? tanhf(inner * logit) : logit); }
     __device__ float slope(float z) const {
         if (!CAPPED) return outer;
         const float bent = z / outer;

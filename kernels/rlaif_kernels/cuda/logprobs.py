@@ -80,8 +80,12 @@ def _take_in(logits: Tensor, rows: Rows, first: int, state: int, fresh: bool, sa
 
 
 def _room(like: Tensor, entropy: bool) -> Said:
-    logp, entropies, largest, logsum = torch.empty(4, len(like), dtype=torch.float32, device=like.device)
-    return Said(logp, entropies if entropy else None, largest, logsum)
+    """Memory of its own for each, so that writing to one is not writing to another."""
+
+    def numbers() -> Tensor:
+        return torch.empty(len(like), dtype=torch.float32, device=like.device)
+
+    return Said(numbers(), numbers() if entropy else None, numbers(), numbers())
 
 
 def _logits(logits: Tensor, first: int) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 // Enough of CUDA to run the kernels of csrc/cuda on a CPU, for tests: every thread of a block is a fiber of one thread.
 //
-// Blocks run one after the other, and so do a block's fibers between two barriers. Order is not part of what a kernel may
-// count on, so it can be turned round: results that then differ betray a missing barrier. A barrier that not all threads
-// reach is an error, where on a device it would hang.
+// Blocks run one after the other, and a warp runs as far as it gets before the next one does: whoever completes a barrier
+// is far ahead of all others behind it. Order is not part of what a kernel may count on, so it can be turned round, and
+// results that then differ betray a missing barrier. A barrier that not all threads reach is an error, where on a device
+// it would hang.
 #pragma once
 
 #include <math.h>
@@ -30,6 +31,8 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
     std::uint32_t x, y, z, w;
 };
+
+inline float __fmul_rn(float one, float other) { return one * other; }
 
 // Loads and stores of whole words, for which a device has intrinsics; here they also see to the alignment.
 template <typename Word>
@@ -148,16 +151,9 @@ public:
         for (auto& fiber : fibers_) fiber->begun = fiber->done = false, fiber->waits = nullptr, fiber->exchanges = 0;
         failure_ = nullptr;
         for (unsigned left = threads; left > 0;) {
-            bool moved = false;
-            for (unsigned turn = 0; turn < threads; ++turn) {
-                now_ = seen.backwards ? threads - 1 - turn : turn;
-                Fiber& fiber = *fibers_[now_];
-                if (fiber.done || (fiber.waits && fiber.waits->generation == fiber.generation)) continue;
-                resume(fiber);
-                if (failure_) std::rethrow_exception(failure_);
-                moved = true, left -= fiber.done;
-            }
-            if (!moved) throw std::logic_error("a barrier that some threads of the block did not reach");
+            const unsigned before = moves_, warps = threads / LANES;
+            for (unsigned turn = 0; turn < warps; ++turn) left -= run_warp(seen.backwards ? warps - 1 - turn : turn);
+            if (moves_ == before) throw std::logic_error("a barrier that some threads of the block did not reach");
         }
     }
 
@@ -173,6 +169,23 @@ public:
     }
 
 private:
+    // As far as it gets; how many of its threads came to their end.
+    unsigned run_warp(unsigned warp) {
+        unsigned ended = 0;
+        for (unsigned before = moves_ - 1; before != moves_;) {
+            before = moves_;
+            for (unsigned turn = 0; turn < LANES; ++turn) {
+                now_ = warp * LANES + (seen.backwards ? LANES - 1 - turn : turn);
+                Fiber& fiber = *fibers_[now_];
+                if (fiber.done || (fiber.waits && fiber.waits->generation == fiber.generation)) continue;
+                resume(fiber);
+                if (failure_) std::rethrow_exception(failure_);
+                ++moves_, ended += fiber.done;
+            }
+        }
+        return ended;
+    }
+
     void wait(Barrier& barrier, unsigned all) {
         if (++barrier.arrived == all) {
             barrier.arrived = 0, ++barrier.generation;
@@ -203,7 +216,7 @@ private:
     std::vector<Warp> warps_;
     Barrier barrier_;
     jmp_buf scheduler_;
-    unsigned threads_ = 0, now_ = 0;
+    unsigned threads_ = 0, now_ = 0, moves_ = 0;
     const std::function<void()>* body_ = nullptr;
     std::exception_ptr failure_;
 };
