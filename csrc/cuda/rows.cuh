@@ -1,5 +1,7 @@
-// What both directions of the row kernels share: logits as z in float32, and z as logits.
+// What both directions of the row kernels share: numbers of three kinds, widened to float32, and z of a logit.
 #pragma once
+
+#include <stdexcept>
 
 #include "device.cuh"
 #include "kernels.hpp"
@@ -22,11 +24,11 @@ __device__ inline T narrowed(float x) {
     else return __float2bfloat16_rn(x);
 }
 
-// What a thread takes in at a time.
-template <typename T>
-using Pack = Run<T, 16 / sizeof(T)>;
+// What a thread takes in at a time, and how many numbers that are.
 template <typename T>
 inline constexpr int PACK = 16 / sizeof(T);
+template <typename T>
+using Pack = Run<T, PACK<T>>;
 
 constexpr float LOG2_E = 1.4426950408889634f;
 

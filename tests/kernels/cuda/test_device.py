@@ -21,41 +21,45 @@ def _there() -> None:
         pytest.skip(cuda.missing)
 
 
-def problems(device: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Name -> (operation, its arguments on the device), large enough that blocks run side by side."""
-    generator = torch.Generator().manual_seed(0)
-
-    def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(device, dtype)
-
-    def logits(rows: int, width: int, dtype: torch.dtype) -> dict[str, Any]:
-        targets = torch.randint(width, (rows,), generator=generator)
-        targets[::5] = -100
-        return {"logits": randn(rows, width, dtype=dtype) * 4, "targets": targets.to(device), "entropy": True}
-
-    def tokens(*shape: int) -> dict[str, Any]:
-        mask, dones = (torch.rand(shape, generator=generator) < share for share in (0.8, 0.02))
-        numbers = {name: randn(*shape) for name in ("rewards", "values", "next_values")}
-        return {**numbers, "mask": mask.to(device), "dones": dones.to(device)}
-
-    packed = tokens(50_000) | {"cu_seqlens": torch.tensor([0, 20_000, 20_001, 20_001, 50_000], device=device)}
-    losses = {name: randn(64, 300) * 0.3 for name in ("logp", "old_logp", "advantages", "reference", "entropy")}
-    losses |= {"mask": tokens(64, 300)["mask"], "kl": 0.1, "entropy_weight": 0.1}
-    return {
-        "few rows of bf16": ("token_logprobs", logits(8, 151_936, torch.bfloat16)),
-        "many rows of f16": ("token_logprobs", logits(2000, 9001, torch.float16) | {"softcap": 30.0}),
-        "rows of f32": ("token_logprobs", logits(100, 50_257, torch.float32) | {"temperature": 0.7}),
-        "gae of short rows": ("gae", tokens(64, 512)),
-        "gae of long rows": ("gae", tokens(3, 20_000)),
-        "gae of packed sequences": ("gae", packed),
-        "vtrace": ("vtrace", tokens(5, 9000) | {"log_ratios": randn(5, 9000) * 0.3}),
-        "whitening": ("masked_whiten", {"x": randn(64, 5000) + 100, "mask": tokens(64, 5000)["mask"]}),
-        "PPO": ("policy_loss", losses),
-        "GSPO": ("policy_loss", losses | {"ratio": "sequence", "aggregation": "sequence_mean"}),
-    }
+def logits(rows: int, width: int, dtype: torch.dtype, **options: Any) -> dict[str, Any]:
+    targets = torch.randint(width, (rows,))
+    targets[::5] = -100
+    return {"logits": (torch.randn(rows, width) * 4).to(dtype), "targets": targets, "entropy": True, **options}
 
 
-CASES = [*problems("cpu")]
+def tokens(*shape: int, **others: Any) -> dict[str, Any]:
+    mask, dones = (torch.rand(shape) < share for share in (0.8, 0.02))
+    numbers = {name: torch.randn(shape) for name in ("rewards", "values", "next_values")}
+    return {**numbers, "mask": mask, "dones": dones, **others}
+
+
+def losses(**options: Any) -> dict[str, Any]:
+    names = ("logp", "old_logp", "advantages", "reference", "entropy")
+    numbers = {name: torch.randn(64, 300) * 0.3 for name in names}
+    return {**numbers, "mask": torch.rand(64, 300) < 0.8, "kl": 0.1, "entropy_weight": 0.1, **options}
+
+
+# Name -> the operation, and its arguments, large enough that blocks run side by side.
+CASES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "few rows of bf16": ("token_logprobs", lambda: logits(8, 151_936, torch.bfloat16)),
+    "many rows of f16": ("token_logprobs", lambda: logits(2000, 9001, torch.float16, softcap=30.0)),
+    "rows of f32": ("token_logprobs", lambda: logits(100, 50_257, torch.float32, temperature=0.7)),
+    "gae of short rows": ("gae", lambda: tokens(64, 512)),
+    "gae of long rows": ("gae", lambda: tokens(3, 20_000)),
+    "gae of packed sequences": (
+        "gae",
+        lambda: tokens(50_000, cu_seqlens=torch.tensor([0, 20_000, 20_001, 20_001, 50_000])),
+    ),
+    "vtrace": ("vtrace", lambda: tokens(5, 9000, log_ratios=torch.randn(5, 9000) * 0.3)),
+    "whitening": ("masked_whiten", lambda: {"x": torch.randn(64, 5000) + 100, "mask": torch.rand(64, 5000) < 0.8}),
+    "PPO": ("policy_loss", losses),
+    "GSPO": ("policy_loss", lambda: losses(ratio="sequence", aggregation="sequence_mean")),
+}
+
+
+def problem(case: str, device: str = "cuda") -> tuple[str, dict[str, Any]]:
+    operation, arguments = CASES[case]
+    return operation, {k: v.to(device) if isinstance(v, Tensor) else v for k, v in arguments().items()}
 
 
 def both_ways(operation: str, arguments: dict[str, Any], impl: str | None) -> list[Tensor]:
@@ -73,7 +77,7 @@ def both_ways(operation: str, arguments: dict[str, Any], impl: str | None) -> li
 
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_are_those_of_float64(case: str) -> None:
-    operation, arguments = problems("cuda")[case]
+    operation, arguments = problem(case)
     exact = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
     for one, other in zip(both_ways(operation, arguments, "cuda"), both_ways(operation, exact, None), strict=True):
         slack = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}.get(one.dtype, 0.0)
@@ -82,7 +86,7 @@ def test_values_and_gradients_are_those_of_float64(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_run_gives_the_same_bits(case: str) -> None:
-    operation, arguments = problems("cuda")[case]
+    operation, arguments = problem(case)
     first = both_ways(operation, arguments, "cuda")
     for _ in range(3):
         assert all(map(torch.equal, first, both_ways(operation, arguments, "cuda")))
@@ -105,7 +109,7 @@ def side_stream() -> Iterator[torch.cuda.Stream]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_work_waits_for_what_came_before_it_on_its_stream(case: str, side_stream: torch.cuda.Stream) -> None:
-    operation, arguments = problems("cuda")[case]
+    operation, arguments = problem(case)
     name = next(k for k, v in arguments.items() if isinstance(v, Tensor) and v.is_floating_point())
     wanted = both_ways(operation, arguments, "cuda")
     right = arguments[name].clone()
@@ -118,7 +122,7 @@ def test_work_waits_for_what_came_before_it_on_its_stream(case: str, side_stream
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_graph_holds_the_whole_of_it(case: str) -> None:
-    operation, arguments = problems("cuda")[case]
+    operation, arguments = problem(case)
     run = getattr(rk, operation)
     given = {k: v.clone() if isinstance(v, Tensor) else v for k, v in arguments.items()}
     name = next(k for k, v in given.items() if isinstance(v, Tensor) and v.is_floating_point())
@@ -135,7 +139,7 @@ def test_a_graph_holds_the_whole_of_it(case: str) -> None:
 
 def test_auto_takes_it_and_nothing_waits_for_the_device() -> None:
     assert rk.implementations("gae")[0] == "cuda"
-    operation, arguments = problems("cuda")["gae of short rows"]
+    operation, arguments = problem("gae of short rows")
     getattr(rk, operation)(**arguments)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -147,7 +151,8 @@ def test_auto_takes_it_and_nothing_waits_for_the_device() -> None:
 def test_another_device_than_the_current_one() -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("one device")
-    for operation, arguments in problems("cuda:1").values():
+    for case in CASES:
+        operation, arguments = problem(case, "cuda:1")
         wanted = both_ways(operation, arguments, "torch")
         with torch.cuda.device(0):
             ours = both_ways(operation, arguments, "cuda")
