@@ -108,7 +108,6 @@ __global__ void __launch_bounds__(THREADS) fold_columns(Logits logits, Asked ask
     const Size row = blockIdx.x / blocks, part = blockIdx.x % blocks;
     const std::int64_t target = asked.targets[row];
     const bool ignored = target == asked.ignored;
-    if (ignored && into.parts) return;  // `merge_parts` does not look at them either
     State state = into.parts ? nothing() : before(into, row);
     if (!ignored) {
         const T* data = static_cast<const T*>(logits.data) + row * logits.stride;

@@ -8,18 +8,20 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from sysconfig import get_paths
 from typing import Any
 
+import pybind11
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).parent
-FLAGS = ["-O1", "-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-attributes"]
-SAYS = ['-DRLAIF_NVCC="emulated"', '-DRLAIF_ARCHITECTURES="none"', '-DRLAIF_COMPILER="emulated"']
+FLAGS = ["-O1", "-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-attributes"]
+FLAGS += ['-DRLAIF_NVCC="emulated"', '-DRLAIF_ARCHITECTURES="none"', '-DRLAIF_COMPILER="emulated"']
 
 
 class Emulator:
@@ -43,35 +45,41 @@ class Emulator:
 
 
 def build(folder: Path, sources: Path) -> Path:
-    """The emulated module, compiled anew if any source changed."""
+    """The emulated module, compiled anew if any source changed, by one test process for all of them."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler to emulate CUDA with")
-    pybind11 = importlib.import_module("pybind11")
     files = sorted([*sources.iterdir(), *HERE.glob("emulator.*")])
-    said = [compiler, *FLAGS, sys.version, pybind11.__version__, *(file.read_text() for file in files)]
-    target = folder / f"rlaif-emulated-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}.so"
-    if target.exists():
-        return target
-    include = importlib.import_module("sysconfig").get_paths()["include"]
-    includes = [f"-I{place}" for place in (HERE, sources, pybind11.get_include(), include)]
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-
-        def compiled(file: Path) -> str:
-            out = f"{work}/{file.name}.o"
-            subprocess.run([compiler, *FLAGS, *SAYS, *includes, "-x", "c++", "-c", file, "-o", out], check=True)
-            return out
-
-        with ThreadPoolExecutor(2) as pool:
-            objects = list(pool.map(compiled, [file for file in files if file.suffix in (".cpp", ".cu")]))
-        subprocess.run([compiler, "-shared", *objects, "-o", f"{work}/module.so"], check=True)
-        Path(work, "module.so").replace(target)  # whoever builds the same at the same time loses nothing
+    options = [*FLAGS, *(f"-I{place}" for place in (HERE, sources, pybind11.get_include(), get_paths()["include"]))]
+    said = [compiler, *options, pybind11.__version__, *(file.read_text() for file in files)]
+    target = folder / f"{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}.so"
+    with FileLock(folder / "lock"):
+        if not target.exists():
+            for former in folder.glob("*.so"):
+                former.unlink()
+            compile_all([file for file in files if file.suffix in (".cpp", ".cu")], [compiler, *options], target)
     return target
 
 
+def compile_all(files: list[Path], command: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as work:
+
+        def compiled(file: Path) -> str:
+            out = f"{work}/{file.name}.o"
+            subprocess.run([*command, "-x", "c++", "-c", file, "-o", out], check=True)
+            return out
+
+        with ThreadPoolExecutor(2) as pool:
+            objects = list(pool.map(compiled, files))
+        subprocess.run([command[0], "-shared", *objects, "-o", f"{work}/module.so"], check=True)
+        Path(work, "module.so").replace(target)
+
+
 @pytest.fixture(scope="session")
-def built(repository: Path) -> Emulator:
-    return Emulator(build(Path(tempfile.gettempdir()), repository / "csrc" / "cuda"))
+def built(repository: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Emulator:
+    cache = pytestconfig.cache
+    folder = tmp_path_factory.mktemp("emulated") if cache is None else cache.mkdir("emulated")
+    return Emulator(build(folder, repository / "csrc" / "cuda"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(autouse=True)
 def _there() -> None:
     if cuda.missing:
-        pytest.skip(cuda.missing)
+        required = "cuda" in os.environ.get("RLAIF_REQUIRE", "")
+        pytest.fail(cuda.missing) if required else pytest.skip(cuda.missing)
 
 
 def logits(rows: int, width: int, dtype: torch.dtype, **options: Any) -> dict[str, Any]:
