@@ -41,10 +41,11 @@ struct Said {
     float *logp, *entropy, *largest, *logsum;
 };
 
-// state [rows, 4] is what was taken in before, unless `fresh`, and afterwards. If it is null, `said` of what was taken in
-// as the whole vocabulary is written instead. parts [rows, ceil(width / COLUMNS), 4]: room to share a row out among
-// several blocks, for when there are few rows; null: one block a row. The numbers are the same either way.
-void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, bool fresh, const Said& said, float* parts);
+// state [rows, 4] is what was taken in before, unless `fresh`, and afterwards. If it is null, `said` is written, of what
+// was taken in as the whole vocabulary. parts [rows, ceil(width / COLUMNS), 4] is room for sharing a row out among
+// several blocks, where rows are few; null: one block a row. The numbers are the same either way.
+void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, bool fresh, const Said& said,
+          float* parts);
 void finish(Queue queue, Size rows, const Asked& asked, const float* state, const Said& said);
 // out [rows, width], of the logits' numbers and `out_stride` apart; may be the logits. A null slope is 0.
 void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& said, const float* of_logp,
@@ -52,7 +53,7 @@ void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& 
 
 // ---- scans ------------------------------------------------------------------------------------------------------
 
-// Tokens that one thread, and one block of `threads`, takes in at a time.
+// Tokens that one thread takes in at a time; a tile is what a block takes in.
 template <typename Real>
 inline constexpr int ITEMS = 32 / sizeof(Real);
 
@@ -60,16 +61,16 @@ inline constexpr int ITEMS = 32 / sizeof(Real);
 template <typename Real>
 struct Scan {
     Size rows, steps;
-    const std::int64_t* offsets;                       // null: not packed
+    const std::int64_t* offsets;                        // null: not packed
     const Real *log_ratios, *rewards, *values, *after;  // log_ratios null: GAE, else V-trace; after may be null: 0
-    const bool *mask, *dones;                          // dones may be null: none
-    const Real *gammas, *lams;                         // [rows], or null: the same for all
+    const bool *mask, *dones;                           // dones may be null: none
+    const Real *gammas, *lams;                          // [rows], or null: the same for all
     Real gamma, lam, rho_clip, trace_clip;
     Real *advantages, *targets;
 };
 
-// Numbers of `Real` that a tile's summary takes: room [rows, ceil(steps / tile), LINK] shares a row out among several
-// blocks; null: one block a row. A tile is threads * ITEMS tokens. The numbers are the same either way.
+// Numbers that a tile's summary takes: room [rows, ceil(steps / (threads * ITEMS)), LINK] is for sharing a row out
+// among several blocks; null: one block a row. The results are the same either way.
 inline constexpr int LINK = 8;
 template <typename Real>
 void scan(Queue queue, const Scan<Real>& its, int threads, Real* room);
@@ -78,9 +79,10 @@ void scan(Queue queue, const Scan<Real>& its, int threads, Real* room);
 
 inline constexpr Size TILE = 4096;  // entries that one block sums up
 
-// x, mask, out [count]; parts [ceil(count / TILE), 3] f64; stats [3]: the mean in two summands, and 1 / sqrt(var + eps).
+// x, mask, out [count]; parts [ceil(count / TILE), 3]; stats [3]: the mean in two summands, and 1 / sqrt(var + eps).
 template <typename Real>
-void whiten(Queue queue, Size count, const Real* x, const bool* mask, double eps, double* parts, Real* stats, Real* out);
+void whiten(Queue queue, Size count, const Real* x, const bool* mask, double eps, double* parts, Real* stats,
+            Real* out);
 
 // ---- policy loss ------------------------------------------------------------------------------------------------
 

@@ -84,8 +84,8 @@ void bind_scans_and_whitening(py::module_& module, const std::string& suffix) {
     module.def(
         ("scan_" + suffix).c_str(),
         [](const QueueGiven& queue, Size rows, Size steps, Address offsets, Address log_ratios, Address rewards,
-           Address values, Address after, Address mask, Address dones, Address gammas, Address lams, Real gamma, Real lam,
-           Real rho_clip, Real trace_clip, Address advantages, Address targets, int threads, Address room) {
+           Address values, Address after, Address mask, Address dones, Address gammas, Address lams, Real gamma,
+           Real lam, Real rho_clip, Real trace_clip, Address advantages, Address targets, int threads, Address room) {
             const Scan<Real> its{rows,
                                  steps,
                                  at<const std::int64_t>(offsets),

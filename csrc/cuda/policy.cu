@@ -1,4 +1,4 @@
-// The policy loss of reference/losses.py, its slopes and its metrics: one block a row, and one block for what all rows say.
+// The policy loss of reference/losses.py, slopes and metrics: a block a row, and one block for what all rows say.
 //
 // What depends on every row (how many tokens or answers there are) is one factor, which the second launch finds and the
 // backward pass multiplies with.
@@ -58,7 +58,8 @@ struct Gain {
 };
 
 // The gain of a token with ratio r and advantage A, and its derivative with respect to log r (or logp, for cispo).
-// Where the two branches of a minimum are equal, each has half of the gradient, as in torch.
+// Where both branches of a minimum or maximum are equal, each has half of the gradient, as in torch: within its bounds
+// both halves of a clipped ratio are its own.
 template <typename Real>
 __device__ Gain<Real> gain_of(const Policy<Real>& its, Real r, Real advantage, Real logp) {
     const Real bounded = r < its.least ? its.least : r > its.most ? its.most : r;
@@ -67,10 +68,8 @@ __device__ Gain<Real> gain_of(const Policy<Real>& its, Real r, Real advantage, R
         return {factor * logp, factor, Real(r < its.least), Real(r > its.most), 0};
     }
     const Real free = r * advantage, held = bounded * advantage;
-    const Real through = r >= its.least && r <= its.most ? free : Real(0);
-    Gain<Real> gain{lesser(free, held), free < held ? free : free > held ? through : (free + through) / 2, 0, 0, 0};
-    gain.below = Real(free > held && r < 1);
-    gain.above = Real(free > held && r > 1);
+    const bool stopped = free > held;
+    Gain<Real> gain{lesser(free, held), stopped ? Real(0) : free, Real(stopped && r < 1), Real(stopped && r > 1), 0};
     if (advantage < 0 && its.dual < Real(INFINITY)) {
         const Real least = its.dual * advantage;
         gain.slope = gain.value < least ? Real(0) : gain.value == least ? gain.slope / 2 : gain.slope;
@@ -106,7 +105,8 @@ __device__ Token<Real> token_at(const Policy<Real>& its, Size at, Real row_step,
     const Real entropy = its.entropy ? its.entropy[at] : Real(0);
     if (its.entropy_weight != 0) loss -= its.entropy_weight * entropy;
     const Real weight = its.share == Share::given ? its.weights[at] : row_weight;
-    return {{weight * loss, 1, gain.below, gain.above, gain.floored, r, r, distance(apart, Estimator::k3), entropy, away},
+    const Real drift = distance(apart, Estimator::k3);
+    return {{weight * loss, 1, gain.below, gain.above, gain.floored, r, r, drift, entropy, away},
             -weight * gain.slope,
             weight * direct,
             weight};

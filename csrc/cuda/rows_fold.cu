@@ -1,7 +1,7 @@
 // Rows of logits to log-probs and entropies: one read, the largest of a tile first, then one exponential a logit.
 //
 // Of a tile of COLUMNS, each thread keeps its logits in registers while the block agrees on the largest. Tiles are
-// merged from the left, by the one block that walks the row or, where rows are few, by `merge_parts`: the same operations.
+// merged from the left, by the one block that walks the row or, where rows are few, by `merge_parts`: the same way.
 #include "launch.cuh"
 #include "rows.cuh"
 
@@ -68,7 +68,8 @@ __device__ State over_tile(const T* row, Size width, Size first, const Transform
 
 // The target's z where its column is among these, else 0; NaN for what cannot be a token.
 template <typename T, bool CAPPED>
-__device__ float chosen_of(const T* row, const Logits& logits, std::int64_t target, const Transform<CAPPED>& transform) {
+__device__ float chosen_of(const T* row, const Logits& logits, std::int64_t target,
+                           const Transform<CAPPED>& transform) {
     const std::int64_t column = target - logits.first;
     return 0 <= column && column < logits.width ? transform.z(widened(row[column])) : target < 0 ? NAN : 0.0f;
 }
@@ -82,14 +83,15 @@ struct Into {
 
 __device__ void say(const Said& said, Size row, const State& state, bool ignored) {
     const float logsum = logf(state.sum);
-    if (said.logp) said.logp[row] = ignored ? 0.0f : state.chosen - state.top - logsum;
+    said.logp[row] = ignored ? 0.0f : state.chosen - state.top - logsum;
     if (said.entropy) said.entropy[row] = ignored ? 0.0f : logsum - state.moment / state.sum;  // both terms >= 0
     said.largest[row] = ignored ? 0.0f : state.top;
     said.logsum[row] = ignored ? 0.0f : logsum;
 }
 
 // One thread's last act for a row. Where a whole vocabulary was folded, a target that is not in it is known as such.
-__device__ void conclude(const Into& into, const Logits& logits, std::int64_t target, Size row, State state, bool ignored) {
+__device__ void conclude(const Into& into, const Logits& logits, std::int64_t target, Size row, State state,
+                         bool ignored) {
     if (into.state) reinterpret_cast<State*>(into.state)[row] = state;
     else {
         if (target >= logits.width) state.chosen = NAN;

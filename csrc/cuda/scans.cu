@@ -11,8 +11,8 @@ namespace {
 
 enum : int { THERE = 1, CUT = 2 };  // of a link: it has an unmasked token; an episode ends in it
 
-// E of the link's first unmasked token, as a function of E' and V' of the next one behind the link; `alone` where the row
-// has none. `value` is V of its first unmasked token. Past a cut, nothing that follows has a say, not even as NaN.
+// E of the link's first unmasked token, as a function of E' and V' of the next one behind the link; `alone` where the
+// row has none. `value` is V of its first unmasked token. Past a cut, nothing that follows has a say, not even as NaN.
 template <typename Real>
 struct Link {
     Real a, b, c, alone, value;
@@ -117,7 +117,7 @@ struct Row {
         gamma = its.gammas ? its.gammas[row] : its.gamma;
         lam = its.lams ? its.lams[row] : its.lam;
     }
-    // Offsets live on the device and were looked at by nobody: wrong ones give wrong numbers, and touch no other memory.
+    // Offsets live on the device, looked at by nobody: wrong ones give wrong numbers, and touch no other memory.
     static __device__ Size within(Size offset, Size most) { return offset < 0 ? 0 : offset < most ? offset : most; }
 };
 

@@ -20,7 +20,8 @@ __device__ inline Moments merged(const Moments& one, const Moments& other) {
 constexpr int EACH = TILE / THREADS;
 
 template <typename Real>
-__global__ void __launch_bounds__(THREADS) moments_of_tiles(Size count, const Real* x, const bool* mask, double* parts) {
+__global__ void __launch_bounds__(THREADS)
+    moments_of_tiles(Size count, const Real* x, const bool* mask, double* parts) {
     const Size first = Size(blockIdx.x) * TILE + threadIdx.x;
     Real values[EACH];
     bool there[EACH];
@@ -86,7 +87,8 @@ __global__ void __launch_bounds__(THREADS)
 }  // namespace
 
 template <typename Real>
-void whiten(Queue queue, Size count, const Real* x, const bool* mask, double eps, double* parts, Real* stats, Real* out) {
+void whiten(Queue queue, Size count, const Real* x, const bool* mask, double eps, double* parts, Real* stats,
+            Real* out) {
     Call call("masked_whiten", 1, count, queue);
     const Size tiles = blocks_for(count, TILE);
     call.launch("moments_of_tiles", moments_of_tiles<Real>, tiles, THREADS, count, x, mask, parts);

@@ -1,9 +1,9 @@
 // Enough of CUDA to run the kernels of csrc/cuda on a CPU, for tests: every thread of a block is a fiber of one thread.
 //
-// Blocks run one after the other, and a warp runs as far as it gets before the next one does: whoever completes a barrier
-// is far ahead of all others behind it. Order is not part of what a kernel may count on, so it can be turned round, and
-// results that then differ betray a missing barrier. A barrier that not all threads reach is an error, where on a device
-// it would hang.
+// Blocks run one after the other, and a warp runs as far as it gets before the next one does: whoever completes a
+// barrier is far ahead of all others behind it. Order is not part of what a kernel may count on, so it can be turned
+// round, and results that then differ betray a missing barrier. A barrier that not all threads reach is an error, where
+// on a device it would hang.
 #pragma once
 
 #include <math.h>
