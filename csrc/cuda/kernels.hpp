@@ -41,8 +41,8 @@ struct Said {
     float *logp, *entropy, *largest, *logsum;
 };
 
-// state [rows, 4] is what was taken in before, unless `fresh`, and afterwards. If it is null, `said` is written, of what
-// was taken in as the whole vocabulary. parts [rows, ceil(width / COLUMNS), 4] is room for sharing a row out among
+// state [rows, 4] is what was taken in before, unless `fresh`, and afterwards. If it is null, `said` is written, of
+// what was taken in as the whole vocabulary. parts [rows, ceil(width / COLUMNS), 4] is room for sharing a row out among
 // several blocks, where rows are few; null: one block a row. The numbers are the same either way.
 void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, bool fresh, const Said& said,
           float* parts);
