@@ -38,7 +38,8 @@ def __getattr__(name: str) -> Any:
     except ImportError as error:
         found["missing"] = f"the compiled module is not part of this installation ({error})"
     else:
-        if not torch.cuda.is_available():
+        # Counted without waking the driver where possible, which is_available() does: a fork may still come.
+        if torch.version.cuda is None or torch.cuda.device_count() == 0:
             found["missing"] = f"torch {torch.__version__} sees no CUDA device"
     globals().update(found)
     return found[name]

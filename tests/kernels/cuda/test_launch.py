@@ -121,7 +121,7 @@ def test_a_binary_that_does_not_load_says_why(unasked: Any, monkeypatch: pytest.
 
 def test_a_binary_without_a_device_says_so(unasked: Any, built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rlaif_kernels._native_cuda", built.binary)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert unasked.missing == f"torch {torch.__version__} sees no CUDA device"
     assert "cuda" not in rk.implementations("gae")
     assert not torch.cuda.is_initialized()
@@ -129,7 +129,8 @@ def test_a_binary_without_a_device_says_so(unasked: Any, built: Any, monkeypatch
 
 def test_with_a_device_it_is_offered_first(unasked: Any, built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rlaif_kernels._native_cuda", built.binary)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert unasked.missing is None
     assert rk.implementations("vtrace")[0] == "cuda"
     assert rk.build_info()["cuda"].startswith("emulated, none")
