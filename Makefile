@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # Versions are pinned alike for what is installed and for what builds it (the second variable is newer pip's).
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' PIP_BUILD_CONSTRAINT='$(CURDIR)/constraints.txt' \
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
-SOURCES := pyproject.toml constraints.txt LICENSE $(wildcard csrc/*)
+SOURCES := pyproject.toml constraints.txt LICENSE $(wildcard csrc/* csrc/cuda/*)
 # Two processes of one thread each finish the tests sooner than one process of two.
 WORKERS ?= 2
 

@@ -26,17 +26,17 @@ Impl = Literal["auto", "torch", "native", "cuda", "triton"]
 # imported when it is first asked for, and holds a function of the operation's name.
 TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ()),
-    "gae": ("scans", ("triton", "native")),
+    "gae": ("scans", ("cuda", "triton", "native")),
     "group_normalise": ("normalise", ()),
     "kept_logprobs": ("linear", ("native",)),
     "kl_estimate": ("losses", ()),
-    "linear_logprobs": ("linear", ("triton", "native")),
-    "linear_policy_loss": ("linear", ("triton", "native")),
-    "masked_whiten": ("normalise", ("triton",)),
-    "policy_loss": ("losses", ("native",)),
-    "sharded_logprobs": ("logprobs", ("triton", "native")),
-    "token_logprobs": ("logprobs", ("triton", "native")),
-    "vtrace": ("scans", ("triton", "native")),
+    "linear_logprobs": ("linear", ("cuda", "triton", "native")),
+    "linear_policy_loss": ("linear", ("cuda", "triton", "native")),
+    "masked_whiten": ("normalise", ("cuda", "triton")),
+    "policy_loss": ("losses", ("cuda", "native")),
+    "sharded_logprobs": ("logprobs", ("cuda", "triton", "native")),
+    "token_logprobs": ("logprobs", ("cuda", "triton", "native")),
+    "vtrace": ("scans", ("cuda", "triton", "native")),
 }
 NOTHING: Mapping[str, str | None] = {}
 # What is a special case of another operation and runs wherever that does.
@@ -45,7 +45,7 @@ SPECIAL_CASES = {"discounted_returns": "gae", "lambda_returns": "gae"}
 REMEDY = {
     "native": "reinstall with a C++ compiler present; RLAIF_REQUIRE=native pip install --no-cache-dir rlaif-core "
     "shows why the build fails",
-    "cuda": "use impl='auto'",
+    "cuda": "reinstall with nvcc present and a device that torch sees, or use impl='auto'",
     "triton": "use impl='auto'",
 }
 

@@ -91,8 +91,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def core_wheel(repository: Path, once: Once) -> Built:
-    """rlaif-core as it is built where there is a compiler."""
-    return once("core-wheel", lambda folder: build(repository, folder, environment(RLAIF_REQUIRE="native")))
+    """rlaif-core as it is built where there is a compiler, with the CUDA kernels where there is nvcc."""
+    required = "native,cuda" if shutil.which("nvcc") else "native"
+    return once("core-wheel", lambda folder: build(repository, folder, environment(RLAIF_REQUIRE=required)))
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +111,13 @@ def failed_build(repository: Path, once: Once) -> Built:
         return build(repository, folder, env, ok=False)
 
     return once("no-wheel", make)
+
+
+@pytest.fixture(scope="session")
+def failed_cuda_build(repository: Path, once: Once) -> Built:
+    """What comes of it where there is no nvcc and RLAIF_REQUIRE asks for one."""
+    env = environment(RLAIF_REQUIRE="cuda", CUDACXX=ABSENT_COMPILER)
+    return once("no-cuda-wheel", lambda folder: build(repository, folder, env, ok=False))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.slow
+
+NVCC = shutil.which("nvcc")
 
 PACKAGES = {
     "rlaif_core": "rlaif_core",
@@ -43,11 +46,12 @@ def metadata(wheel: Path, name: str) -> str:
         return archive.read(member).decode()
 
 
-def test_the_wheel_holds_the_packages_and_one_binary(core_wheel: Any, repository: Path) -> None:
+def test_the_wheel_holds_the_packages_and_the_binaries(core_wheel: Any, repository: Path) -> None:
     extra = contents(core_wheel.wheel) - sources(repository)
     assert contents(core_wheel.wheel) >= sources(repository)
-    assert len(extra) == 1
-    assert extra.pop().startswith("rlaif_kernels/_native.")
+    wanted = ["rlaif_kernels/_native", *["rlaif_kernels/_native_cuda"] * bool(NVCC)]
+    assert sorted(name.partition(".")[0] for name in extra) == wanted
+    assert core_wheel.wheel.stat().st_size < 5_000_000
 
 
 def test_the_binary_is_small_and_knows_nothing_of_torch(core_wheel: Any) -> None:
@@ -102,3 +106,22 @@ def test_the_pure_installation_works_and_says_what_it_lacks(pure_wheel: Any, ins
 def test_a_required_binary_that_cannot_be_built_fails_the_build(failed_build: Any) -> None:
     assert "RLAIF_REQUIRE=native: the native kernels could not be built" in failed_build.said
     assert not list(failed_build.folder.glob("*.whl"))
+
+
+@pytest.mark.skipif(NVCC is None, reason="no nvcc")
+def test_the_cuda_binary_leans_on_no_library_of_cuda_and_imports_without_a_driver(
+    core_wheel: Any, install: Callable[..., Any]
+) -> None:
+    with zipfile.ZipFile(core_wheel.wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.startswith("rlaif_kernels/_native_cuda.")]
+        binary = archive.read(name)
+    assert not [library for library in (b"libtorch", b"libc10", b"libpython", b"libcudart.so") if library in binary]
+    program = "from rlaif_kernels import cuda; print(cuda.binary.build_info(), cuda.missing)"
+    said = install(core_wheel.wheel).run("python", "-c", program, CUDA_VISIBLE_DEVICES="")
+    assert "NVIDIA" in said
+    assert "sees no CUDA device" in said
+
+
+def test_required_cuda_kernels_that_cannot_be_built_fail_the_build(failed_cuda_build: Any) -> None:
+    assert "RLAIF_REQUIRE=cuda: the CUDA kernels could not be built" in failed_cuda_build.said
+    assert not list(failed_cuda_build.folder.glob("*.whl"))

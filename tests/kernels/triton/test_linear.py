@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlaif_kernels import reference, rows
+import rlaif_kernels as rk
+from rlaif_kernels import chunked, reference, rows
 
 kernels = pytest.importorskip("rlaif_kernels.triton.linear", reason="triton is not installed")
 
