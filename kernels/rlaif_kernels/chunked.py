@@ -109,7 +109,11 @@ def forward(backend: Backend, hidden: Tensor, head: Head, rows: Rows, entropy: b
         for columns in _blocks(head, some):
             state = backend.fold(head.logits(hidden[some], columns), part, columns.start, state)
         assert state is not None
-        parts.append(backend.finish(state, part, entropy))
+        said = backend.finish(state, part, entropy)
+        if hidden.is_cuda:  # which was not asked whether there are such targets, and folded no column of theirs
+            outside = (part.targets < 0) | (part.targets >= len(head.weight))
+            said.logp.masked_fill_(outside & (part.targets != part.ignored), torch.nan)
+        parts.append(said)
     return _joined(parts)
 
 

@@ -124,7 +124,7 @@ def policy_loss(
         return library.policy_loss(logp, old_logp=old_logp, advantages=advantages, mask=mask, **options)
     double = any(one is not None and one.dtype == torch.float64 for one in (logp, *tensors.values()))
     unfit = "computes in float32 and got float64" if double else None
-    run = choose("policy_loss", impl, (logp, *tensors.values()), {"native": unfit, "cuda": unfit, "triton": unfit})
+    run = choose("policy_loss", impl, (logp, *tensors.values()), {"native": unfit})
     result: PolicyLoss = run(logp, old_logp, advantages, mask, **options)
     return result
 

@@ -100,18 +100,11 @@ def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
     for name, number in numbers.items():
         if isinstance(number, Tensor) and (name != "temperature" or number.requires_grad):
             return f"has no gradient with respect to the {name}"
-        if not all(end is None or TINY <= abs(float(end)) <= 1 / TINY for end in _ends(number)):
+        if isinstance(number, int | float) and not TINY <= abs(number) <= 1 / TINY:
             return f"takes a {name} between {TINY} and {1 / TINY}"
     if transformed() or unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
         return "is not for torch.func and forward-mode differentiation"
     return None
-
-
-def _ends(number: float | Tensor | None) -> tuple[float | Tensor | None, ...]:
-    """The number, or the smallest and the largest of several, where looking at them waits for no device."""
-    if not isinstance(number, Tensor):
-        return (number,)
-    return number.aminmax() if number.numel() and number.is_cpu and not torch.compiler.is_compiling() else ()
 
 
 def transformed() -> bool:

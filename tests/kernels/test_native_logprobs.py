@@ -248,7 +248,7 @@ def test_what_cannot_be_computed_here_is_left_to_torch_or_refused() -> None:
     scale = torch.tensor(1.3, requires_grad=True)
     rk.token_logprobs(logits, targets, scale=scale).sum().backward()
     assert scale.grad is not None
-    for tiny in ({"softcap": 1e-46}, {"temperature": 1e-39}, {"temperature": torch.full((4,), 1e-39)}):
+    for tiny in ({"softcap": 1e-46}, {"temperature": 1e-39}):
         rk.token_logprobs(logits * 0, targets, **tiny)  # for torch to judge
         with pytest.raises(rk.ImplementationError, match=f"takes a {next(iter(tiny))} between"):
             rk.token_logprobs(logits * 0, targets, **tiny, impl="native")

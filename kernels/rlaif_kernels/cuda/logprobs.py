@@ -12,17 +12,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rlaif_kernels import cuda
+from rlaif_kernels import cuda, sharded
 from rlaif_kernels import rows as row_kernels
 from rlaif_kernels.cuda import address
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["descend", "finish", "fold", "forward", "token_logprobs"]
+__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/cuda/kernels.hpp
 NOWHERE = (0, 0, 0, 0)
 
 token_logprobs = partial(row_kernels.token_logprobs, sys.modules[__name__])
+sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 
 
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
@@ -32,6 +33,26 @@ def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor
         state = torch.empty(len(logits), 4, dtype=torch.float32, device=logits.device)
     _take_in(logits, rows, first, address(state), fresh, NOWHERE)
     return state
+
+
+def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+    """`Backend.merge`, in plain torch: it is for shards, of which there are few."""
+    tops = torch.stack([state[:, 0], other[:, 0]])
+    top = tops.amax(0)
+    apart = (tops - top).masked_fill_(tops == -torch.inf, -torch.inf)  # where both are, the difference is no number
+    share = apart.exp()
+    far = apart.masked_fill(apart == -torch.inf, 0.0)
+    masses, moments = torch.stack([state[:, 1], other[:, 1]]), torch.stack([state[:, 2], other[:, 2]])
+    moment = (share * (moments + far * masses)).sum(0)
+    return state.copy_(torch.stack([top, (share * masses).sum(0), moment, state[:, 3] + other[:, 3]], 1))
+
+
+def check(rows: Rows, vocabulary: int) -> None:
+    """Nothing: it would wait for the device."""
+
+
+def check_ids(ids: Tensor, vocabulary: int) -> None:
+    """Nothing, as in `check`."""
 
 
 def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:

@@ -1,0 +1,13 @@
+"""Linear layer and log-probabilities in blocks, with the row kernels in CUDA."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rlaif_kernels import chunked, policy
+from rlaif_kernels.cuda import logprobs, losses
+
+__all__ = ["linear_logprobs", "linear_policy_loss"]
+
+linear_logprobs = partial(chunked.linear_logprobs, logprobs)
+linear_policy_loss = partial(policy.linear_policy_loss, logprobs, losses.policy_loss)
