@@ -2,6 +2,7 @@
 #include "logprobs.hpp"
 #include "team.hpp"
 #include "variants.hpp"
+#include "views.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -82,7 +83,7 @@ void fold(const Block& block, bool entropy, std::size_t threads, const Variant& 
     }
 }
 
-// What is said of rows, [rows] each; entropies may be null.
+// What is said of rows, [rows] each; entropies may be null, and so may both of shifts and logs.
 struct Said {
     float *logprobs, *entropies, *shifts, *logs;
 };
@@ -93,8 +94,10 @@ void finish(const State* states, const std::int64_t* targets, std::size_t rows, 
         const State& state = states[row];
         const bool asked = targets[row] != ignored;
         const double log = asked ? std::log2(double(state.mass)) : 0.0;
-        said.shifts[row] = asked ? state.shift : 0.0f;
-        said.logs[row] = float(log);
+        if (said.shifts) {
+            said.shifts[row] = asked ? state.shift : 0.0f;
+            said.logs[row] = float(log);
+        }
         const double chosen = double(state.chosen) - log;
         said.logprobs[row] = asked ? float(chosen * log_of_2) : 0.0f;
         if (!said.entropies) continue;
@@ -102,9 +105,9 @@ void finish(const State* states, const std::int64_t* targets, std::size_t rows, 
     }
 }
 
-Block block_of(Address logits, int kind, std::size_t stride, std::size_t rows, std::size_t width, std::int64_t first,
+Block block_of(Address logits, int kind, Steps steps, std::size_t rows, std::size_t width, std::int64_t first,
                Address targets, std::int64_t ignored, Address temperatures, double temperature, double scale, double cap) {
-    return {pointer<void>(logits), Kind(kind), stride, rows, width, first, pointer<const std::int64_t>(targets),
+    return {pointer<void>(logits), Kind(kind), steps, rows, width, first, pointer<const std::int64_t>(targets),
             ignored, pointer<const float>(temperatures), temperature, scale, cap};
 }
 
@@ -120,16 +123,97 @@ std::int64_t astray(const std::int64_t* targets, std::size_t rows, std::int64_t 
     return -1;
 }
 
+// Rows of any logits whose last dimension is dense and whose others have two strides at most.
+bool steps_of(const DLTensor& logits, Steps& steps, std::size_t& rows) {
+    const int axes = logits.ndim - 1;
+    if (logits.strides && logits.shape[axes] > 1 && logits.strides[axes] != 1) return false;
+    rows = 1;
+    std::int64_t counts[2] = {1, 1}, apart[2] = {0, 0};  // the innermost dimension, and the one around it
+    int found = 0;
+    for (int axis = axes; axis-- > 0;) {
+        const std::int64_t count = logits.shape[axis];
+        rows *= std::size_t(count);
+        if (count == 1) continue;
+        std::int64_t stride = logits.strides ? logits.strides[axis] : 0;
+        if (!logits.strides) {
+            stride = 1;
+            for (int inner = axis + 1; inner <= axes; ++inner) stride *= logits.shape[inner];
+        }
+        if (stride < 0) return false;
+        if (found > 0 && stride == counts[found - 1] * apart[found - 1]) {
+            counts[found - 1] *= count;  // goes on where the inner one ends
+        } else if (found == 2) {
+            return false;
+        } else {
+            counts[found] = count, apart[found++] = stride;
+        }
+    }
+    steps = {std::size_t(counts[0] > 0 ? counts[0] : 1), std::size_t(apart[0]), std::size_t(apart[1])};
+    return true;
+}
+
+// What is said of plain logits of any shape, if they are; whether they were. The results were just made; all but the
+// log-probs may be None. Arguments: logits, targets, log-probs, entropies, what the way back needs (the shifts, then the logs),
+// temperature, scale, softcap or None, ignored, threads.
+bool at_once(PyObject* const* given) {
+    DLTensor its{}, where{}, out{};
+    Steps steps{};
+    std::size_t rows = 0;
+    if (!views.of(given[0], its) || its.ndim < 1 || !steps_of(its, steps, rows)) return false;
+    const Kind kind = its.code == std::uint8_t(Code::bfloat) ? Kind::bfloat16 : its.bits == 32 ? Kind::float32 : Kind::float16;
+    if (!holds(its, Code::real, 32) && !holds(its, Code::real, 16) && !holds(its, Code::bfloat, 16)) return false;
+    if (!views.of(given[1], where) || !holds(where, Code::integer, 64) || !contiguous(where)) return false;
+    if (where.ndim != its.ndim - 1) return false;
+    for (int axis = 0; axis < where.ndim; ++axis) {
+        if (where.shape[axis] != its.shape[axis]) return false;
+    }
+    const auto result = [&](PyObject* its) {
+        return its != Py_None && views.of(its, out, true) ? static_cast<float*>(out.data) : nullptr;
+    };
+    float* told = result(given[4]);
+    const Said said{result(given[2]), result(given[3]), told, told ? told + rows : nullptr};
+    const double scale = PyFloat_AsDouble(given[6]), cap = given[7] == Py_None ? 0.0 : PyFloat_AsDouble(given[7]);
+    const std::int64_t ignored = PyLong_AsLongLong(given[8]);
+    const Block block{its.data, kind, steps, rows, std::size_t(its.shape[where.ndim]), 0,
+                      static_cast<const std::int64_t*>(where.data), ignored, nullptr,
+                      PyFloat_AsDouble(given[5]), scale, cap};
+    if (PyErr_Occurred()) throw py::error_already_set();
+    const std::int64_t wrong = astray(block.targets, rows, std::int64_t(block.width), ignored);
+    if (wrong >= 0) {
+        throw py::index_error("target " + std::to_string(block.targets[wrong]) + " is not in a vocabulary of " +
+                              std::to_string(block.width));
+    }
+    static const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(""));
+    std::size_t threads = 1;
+    const auto work = [&] {
+        State few[16];
+        std::vector<State> many(rows > 16 ? rows : 0);
+        State* states = rows > 16 ? many.data() : few;
+        fold(block, said.entropies != nullptr, threads, best, states);
+        finish(states, block.targets, rows, ignored, said);
+    };
+    if (rows * block.width < 4096) {  // less than what letting go of Python costs
+        work();
+    } else {
+        threads = PyLong_AsSize_t(given[9]);
+        const py::gil_scoped_release released;
+        work();
+    }
+    return true;
+}
+
 }  // namespace
 
 // Arguments are positional, for naming them takes longer than small rows do; rlaif_kernels/native/logprobs.py passes them.
 #define RLAIF_BLOCK                                                                                                    \
-    Address logits, int kind, std::size_t stride, std::size_t rows, std::size_t width, std::int64_t first,             \
+    Address logits, int kind, std::size_t inner, std::size_t stride, std::size_t outer, std::size_t rows,              \
+        std::size_t width, std::int64_t first,                                                                         \
         Address targets, std::int64_t ignored, Address temperatures, double temperature, double scale, double cap
 #define RLAIF_BLOCK_OF \
-    block_of(logits, kind, stride, rows, width, first, targets, ignored, temperatures, temperature, scale, cap)
+    block_of(logits, kind, {inner, stride, outer}, rows, width, first, targets, ignored, temperatures, temperature, scale, cap)
 
 void register_logprobs(py::module_& module) {
+    define_quick<at_once, 10>(module, "logprobs_at_once");
     module.def("logprobs_forward", [](RLAIF_BLOCK, Address logprobs, Address entropies, Address shifts, Address logs,
                                       std::size_t threads, const std::string& variant) -> std::int64_t {
         const Block block = RLAIF_BLOCK_OF;
@@ -154,7 +238,7 @@ void register_logprobs(py::module_& module) {
     });
     module.def("logprobs_merge", [](Address states, Address others, std::size_t rows, Address temperatures,
                                     double temperature, double scale, double cap) {
-        const Block block = block_of(0, 0, 0, rows, 0, 0, 0, 0, temperatures, temperature, scale, cap);
+        const Block block = block_of(0, 0, {1, 0, 0}, rows, 0, 0, 0, 0, temperatures, temperature, scale, cap);
         State* into = pointer<State>(states);
         const State* from = pointer<const State>(others);
         for (std::size_t row = 0; row < rows; ++row) into[row] = merged(into[row], from[row], block.unit(row));
@@ -168,7 +252,8 @@ void register_logprobs(py::module_& module) {
         return astray(pointer<const std::int64_t>(targets), rows, vocabulary, ignored);
     });
     module.def("logprobs_descend", [](RLAIF_BLOCK, Address of_logprobs, Address of_entropies, Address shifts, Address logs,
-                                      Address spread, Address out, std::size_t out_stride, std::size_t threads,
+                                      Address spread, Address out, std::size_t out_stride, std::size_t out_outer,
+                                      std::size_t threads,
                                       const std::string& variant) {
         const Block block = RLAIF_BLOCK_OF;
         const Slopes slopes{pointer<const float>(of_logprobs), pointer<const float>(of_entropies),
@@ -176,7 +261,7 @@ void register_logprobs(py::module_& module) {
         const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
         const py::gil_scoped_release released;
         by_pieces(block, threads, [&](std::size_t row, std::size_t begin, std::size_t end, std::size_t) {
-            best.descend(block, slopes, row, begin, end, pointer<void>(out), out_stride);
+            best.descend(block, slopes, row, begin, end, pointer<void>(out), {inner, out_stride, out_outer});
         });
     });
 }

@@ -10,12 +10,21 @@
 
 namespace rlaif::logprobs {
 
+// Where rows begin: `inner` of them `stride` numbers apart, then the next `inner`, `outer` numbers behind the first; so that
+// [B, T, width] may be part of something larger.
+struct Steps {
+    std::size_t inner, stride, outer;
+
+    std::size_t operator()(std::size_t row) const { return row / inner * outer + row % inner * stride; }
+};
+
 // A block of columns of rows of logits. z = cap * tanh(scale * logit / cap) / temperature, or scale * logit /
 // temperature where cap is 0.
 struct Block {
-    void* logits;  // [rows, width] of that kind, rows `stride` numbers apart
+    void* logits;  // [rows, width] of that kind
     Kind kind;
-    std::size_t stride, rows, width;
+    Steps steps;
+    std::size_t rows, width;
     std::int64_t first;  // which column of the whole vocabulary the first one is
     const std::int64_t* targets;  // [rows], columns of the whole vocabulary or `ignored`
     std::int64_t ignored;
@@ -45,9 +54,9 @@ struct Slopes {
 struct Variant {
     // The state of columns [begin, end) of a row's block alone; without `entropy` the moment is left at 0.
     State (*fold)(const Block& block, std::size_t row, std::size_t begin, std::size_t end, bool entropy);
-    // The gradient of columns [begin, end) of a row's block, into the row `stride` numbers apart in `out`.
+    // The gradient of columns [begin, end) of a row's block, into the row of `out`, which may be the logits.
     void (*descend)(const Block& block, const Slopes& slopes, std::size_t row, std::size_t begin, std::size_t end,
-                    void* out, std::size_t stride);
+                    void* out, const Steps& steps);
 };
 
 }  // namespace rlaif::logprobs

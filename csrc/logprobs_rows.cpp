@@ -29,7 +29,7 @@ struct Row {
     float inner, outer;  // y = outer * (logit - shift), or outer * tanh(inner * logit) - shift where there is a cap
 
     Row(const Block& block, std::size_t row)
-        : logits(static_cast<const Number*>(block.logits) + row * block.stride), size(block.width) {
+        : logits(static_cast<const Number*>(block.logits) + block.steps(row)), size(block.width) {
         const double temperature = block.temperatures ? double(block.temperatures[row]) : block.temperature;
         inner = capped ? float(block.scale / block.cap) : float(block.scale);
         outer = float((capped ? block.cap : block.scale) / temperature * 1.4426950408889634);
@@ -207,8 +207,8 @@ State fold_any(const Block& block, std::size_t row, std::size_t begin, std::size
 
 template <typename Number>
 void descend_kind(const Block& block, const Slopes& slopes, std::size_t row, std::size_t begin, std::size_t end,
-                  void* out, std::size_t stride) {
-    Number* its = static_cast<Number*>(out) + row * stride;
+                  void* out, const Steps& steps) {
+    Number* its = static_cast<Number*>(out) + steps(row);
     const bool idle = block.targets[row] == block.ignored ||
                       ((!slopes.logprobs || slopes.logprobs[row] == 0.0f) &&
                        (!slopes.entropies || slopes.entropies[row] == 0.0f));
@@ -224,11 +224,11 @@ void descend_kind(const Block& block, const Slopes& slopes, std::size_t row, std
 }
 
 void descend_any(const Block& block, const Slopes& slopes, std::size_t row, std::size_t begin, std::size_t end,
-                 void* out, std::size_t stride) {
+                 void* out, const Steps& steps) {
     const auto run = block.kind == Kind::float32    ? descend_kind<float>
                      : block.kind == Kind::bfloat16 ? descend_kind<Bfloat16>
                                                     : descend_kind<Float16>;
-    run(block, slopes, row, begin, end, out, stride);
+    run(block, slopes, row, begin, end, out, steps);
 }
 
 }  // namespace

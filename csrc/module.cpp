@@ -7,6 +7,7 @@
 
 #include "team.hpp"
 #include "variants.hpp"
+#include "views.hpp"
 
 #define RLAIF_TEXT_OF(x) #x
 #define RLAIF_TEXT(x) RLAIF_TEXT_OF(x)
@@ -57,6 +58,10 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled CPU kernels; the modules of rlaif_kernels that call them check what they pass.";
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
+    module.def("learn_tensors", [](const py::capsule& exchange, const py::type& tensor, const py::type& parameter) {
+        rlaif::views.learn(exchange, tensor, parameter);
+        return rlaif::views.ready();
+    });
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());
     rlaif::decode::register_decode(module);
     rlaif::kept::register_kept(module);

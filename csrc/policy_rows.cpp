@@ -9,11 +9,15 @@ constexpr float far = 20.0f;  // log-ratios above which e^d is not let grow furt
 
 // e^d - 1 - d: by its series where the difference would round away.
 inline Vector excess(Vector d) {
-    Vector series = d * (1.0f / 9.0f) + 1.0f;
-    for (float n = 8.0f; n > 2.0f; n -= 1.0f) series = series * d * (1.0f / n) + 1.0f;
-    const Vector near = series * d * d * 0.5f;
+    Vector series = d * (1.0f / 9.0f) + 1.0f;  // d^2 / 2 (1 + d / 3 (1 + d / 4 (...)))
+    series = series * (d * (1.0f / 8.0f)) + 1.0f;
+    series = series * (d * (1.0f / 7.0f)) + 1.0f;
+    series = series * (d * (1.0f / 6.0f)) + 1.0f;
+    series = series * (d * (1.0f / 5.0f)) + 1.0f;
+    series = series * (d * (1.0f / 4.0f)) + 1.0f;
+    series = series * (d * (1.0f / 3.0f)) + 1.0f;
     const Vector size = d < 0.0f ? -d : d;
-    return size < 0.5f ? near : exponential(d) - 1.0f - d;
+    return size < 0.5f ? series * (d * d * 0.5f) : exponential(d) - 1.0f - d;
 }
 // Of d = log q - log p, for a token of p.
 inline Vector value(Vector d, Estimator estimator) {
@@ -58,6 +62,21 @@ struct Row {
 
 inline Vector one_where(Integers flags) { return flags ? all(1.0f) : Vector{}; }
 
+// The sums of a row so far, a lane each; few terms are added in float32 before they go to a double.
+struct Lanes {
+    Vector loss{}, below{}, above{}, floored{}, ratio{}, most{}, drift{}, entropy{}, distance{};
+    std::size_t terms = 0;
+
+    void flush(Sums& into) {
+        into.loss += double(sum(loss)), into.below += double(sum(below)), into.above += double(sum(above));
+        into.floored += double(sum(floored)), into.ratio += double(sum(ratio)), into.drift += double(sum(drift));
+        into.entropy += double(sum(entropy)), into.distance += double(sum(distance));
+        const double largest_yet = double(largest(most));
+        into.most = largest_yet > into.most ? largest_yet : into.most;
+        *this = Lanes{};
+    }
+};
+
 Sums row(const Batch& batch, std::size_t number) {
     const Row its{batch, number * batch.steps};
     Vector tokens{}, drifted{};
@@ -70,6 +89,7 @@ Sums row(const Batch& batch, std::size_t number) {
     const float mean = batch.sequence && count > 0.0f ? sum(drifted) / count : 0.0f;
     Sums sums{};
     sums.tokens = count;
+    Lanes totals;
     Vector pulled{};  // with one ratio a row, what all tokens of it share
     for (std::size_t at = 0; at < batch.steps; at += lanes) {
         const Integers here = its.here(at);
@@ -117,18 +137,18 @@ Sums row(const Batch& batch, std::size_t number) {
         if (batch.entropy_weight != 0.0f) loss -= batch.entropy_weight * entropy;
         its.write(batch.of_logp, at, here ? of_logp : Vector{});
         if (batch.of_entropy) its.write(batch.of_entropy, at, here ? -batch.entropy_weight * weight : Vector{});
-        const auto total = [&](Vector each) { return double(sum(here ? each : Vector{})); };
-        sums.loss += total(weight * loss);
-        sums.below += total(one_where(below));
-        sums.above += total(one_where(above));
-        sums.floored += total(one_where(floored));
-        sums.ratio += total(ratio);
-        sums.drift += total(value(apart, Estimator::k3));
-        sums.entropy += total(entropy);
-        sums.distance += total(distance);
-        const double most = double(largest(here ? ratio : Vector{}));
-        sums.most = most > sums.most ? most : sums.most;
+        totals.loss += here ? weight * loss : Vector{};
+        totals.below += one_where(here & below);
+        totals.above += one_where(here & above);
+        totals.floored += one_where(here & floored);
+        totals.ratio += here ? ratio : Vector{};
+        totals.most = larger(totals.most, here ? ratio : Vector{});
+        totals.drift += value(apart, Estimator::k3);  // 0, as the next two, where nothing is read
+        totals.entropy += entropy;
+        totals.distance += distance;
+        if (++totals.terms == 64) totals.flush(sums);
     }
+    totals.flush(sums);
     if (batch.sequence && !batch.constant_ratio && count > 0.0f) {
         const float share = sum(pulled) / count;
         for (std::size_t at = 0; at < batch.steps; at += lanes) {

@@ -2,6 +2,7 @@
 #include "scans.hpp"
 #include "team.hpp"
 #include "variants.hpp"
+#include "views.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -105,12 +106,50 @@ void bind(py::module_& module, const char* name) {
     });
 }
 
+// Whether these are dense rows of one shape in float32 on the CPU, as most are; then what is asked was done.
+// Arguments: rewards, values, mask, dones, next values, advantages, returns, gamma, lam, threads.
+bool at_once(PyObject* const* given) {
+    PyObject *gamma = given[7], *lam = given[8];
+    if (!PyFloat_Check(gamma) || !PyFloat_Check(lam)) return false;  // a tensor, say: one a row
+    PyObject *const floats[] = {given[0], given[1], given[5], given[6], given[4]}, *const flags[] = {given[2], given[3]};
+    void *numbers[5] = {}, *truths[2] = {};
+    DLTensor shape{}, view{};
+    const auto take = [&](PyObject* given, Code code, int bits, void*& into, bool fresh = false) {
+        if (!views.of(given, view, fresh) || !holds(view, code, bits) || !contiguous(view)) return false;
+        if (!shape.shape) shape = view;
+        into = view.data;
+        return alike(shape, view);
+    };
+    for (int n = 0; n < 5; ++n) {
+        if (floats[n] != Py_None && !take(floats[n], Code::real, 32, numbers[n], n == 2 || n == 3)) return false;
+    }
+    for (int n = 0; n < 2; ++n) {
+        if (flags[n] != Py_None && !take(flags[n], Code::boolean, 8, truths[n])) return false;
+    }
+    if (shape.ndim != 2) return false;
+    const auto number = [&](int n) { return static_cast<float*>(numbers[n]); };
+    const auto truth = [&](int n) { return static_cast<const bool*>(truths[n]); };
+    const Rows<float> rows{number(0), number(1), number(4), nullptr, truth(0), truth(1), number(2), number(3), 1.0, 1.0};
+    const Layout layout{std::size_t(shape.shape[0]), std::size_t(shape.shape[1]), nullptr, nullptr, nullptr,
+                        PyFloat_AS_DOUBLE(gamma), PyFloat_AS_DOUBLE(lam)};
+    static const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(""));
+    if (layout.tokens() < 4096) {  // less than what letting go of Python costs
+        run(rows, layout, 1, best.scan);
+    } else {
+        const std::size_t threads = PyLong_AsSize_t(given[9]);
+        const py::gil_scoped_release released;
+        run(rows, layout, threads, best.scan);
+    }
+    return true;
+}
+
 }  // namespace
 
 // Arguments are positional, for naming them takes longer than short rows do; rlaif_kernels/native/scans.py passes them.
 void register_scans(py::module_& module) {
     bind<float>(module, "scan_f32");
     bind<double>(module, "scan_f64");
+    define_quick<at_once, 10>(module, "gae_at_once");
 }
 
 }  // namespace rlaif::scans

@@ -24,6 +24,12 @@ struct OpenMp {
                 reinterpret_cast<decltype(number)>(named("omp_get_thread_num")),
                 reinterpret_cast<decltype(size)>(named("omp_get_num_threads"))};
     }
+    // Looked for until all is found, for torch may be imported later; a look takes as long as a short row.
+    static const OpenMp& torchs() {
+        static OpenMp known = found();
+        if (!known.complete()) known = found();
+        return known;
+    }
     bool complete() const { return parallel && number && size; }
 };
 
@@ -61,7 +67,7 @@ class Team {
     }
 
   private:
-    OpenMp openmp_ = OpenMp::found();
+    const OpenMp& openmp_ = OpenMp::torchs();
     std::size_t size_;
     std::atomic<std::size_t> waiting_{0}, meetings_{0};
 };

@@ -16,7 +16,20 @@ from torch import Tensor
 from rlaif_kernels import dense, reference
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
 
-__all__ = ["BLOCK", "FEW", "STASH", "Gradients", "Head", "descend", "forward", "kept", "linear_logprobs", "spread", "taken", "within"]
+__all__ = [
+    "BLOCK",
+    "FEW",
+    "STASH",
+    "Gradients",
+    "Head",
+    "descend",
+    "forward",
+    "kept",
+    "linear_logprobs",
+    "spread",
+    "taken",
+    "within",
+]
 
 BLOCK = 2**25
 """Bytes of logits that exist at a time: 32 MiB."""
@@ -59,10 +72,12 @@ class Gradients(NamedTuple):
     @classmethod
     def zeros(cls, hidden: Tensor, head: Head, wanted: tuple[bool, bool, bool]) -> Gradients:
         given = (hidden, head.weight, head.bias)
-        return cls(*[
-            torch.zeros_like(one, dtype=torch.float32) if want and one is not None else None
-            for one, want in zip(given, wanted, strict=True)
-        ])
+        return cls(
+            *[
+                torch.zeros_like(one, dtype=torch.float32) if want and one is not None else None
+                for one, want in zip(given, wanted, strict=True)
+            ]
+        )
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""

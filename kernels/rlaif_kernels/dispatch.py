@@ -18,9 +18,11 @@ from torch import __version__ as torch_version
 
 from rlaif_kernels import reference
 
-__all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "unmet_requirements"]
+__all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "quick", "unmet_requirements"]
 
 Impl = Literal["auto", "torch", "native", "cuda", "triton"]
+REQUIRED = os.environ.get("RLAIF_REQUIRE", "")
+"""The backends without which nothing shall run by itself; read once, when this is imported."""
 
 # Operation -> the implementations it has beside its definition, fastest first. `rlaif_kernels.<name>.<topic>` is
 # imported when it is first asked for, and holds a function of the operation's name.
@@ -68,10 +70,17 @@ def absent(name: str) -> str | None:
 
 def unmet_requirements() -> dict[str, str]:
     """The backends RLAIF_REQUIRE asks for (comma-separated) and this installation lacks: name -> reason."""
-    wanted = [name.strip() for name in os.environ.get("RLAIF_REQUIRE", "").split(",") if name.strip()]
+    wanted = [name.strip() for name in REQUIRED.split(",") if name.strip()]
     unknown = "no such backend; there are " + ", ".join(get_args(Impl)[1:])
     reasons = {name: absent(name) if name in get_args(Impl) else unknown for name in wanted}
     return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+@cache
+def quick(topic: str) -> Any:
+    """The binary's functions for small operations on the CPU, for which "auto" need not look further; None without it."""
+    ready = backend("native").quick and not unmet_requirements()
+    return importlib.import_module(f"rlaif_kernels.native.{topic}") if ready else None
 
 
 def implementations(operation: str) -> list[str]:

@@ -195,9 +195,7 @@ def linear_logprobs(
 ) -> Tensor | tuple[Tensor, Tensor]:
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     flat = hidden.reshape(-1, hidden.shape[-1])
-    logp, spread, *_ = torch.ops.rlaif.linear_logprobs(
-        flat, weight, bias, rows.targets, rows.temperatures, *rows[1:5]
-    )
+    logp, spread, *_ = torch.ops.rlaif.linear_logprobs(flat, weight, bias, rows.targets, rows.temperatures, *rows[1:5])
     return (logp.view(targets.shape), spread.view(targets.shape)) if entropy else logp.view(targets.shape)
 
 

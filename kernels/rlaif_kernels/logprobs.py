@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 
 from rlaif_kernels import arguments, library, rows
-from rlaif_kernels.dispatch import Impl, choose
+from rlaif_kernels.dispatch import Impl, choose, quick
 
 __all__ = ["sharded_logprobs", "token_logprobs"]
 
@@ -16,9 +16,7 @@ Said = Tensor | tuple[Tensor, Tensor]
 
 
 @overload
-def token_logprobs(
-    logits: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any
-) -> Tensor: ...
+def token_logprobs(logits: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any) -> Tensor: ...
 @overload
 def token_logprobs(
     logits: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Any
@@ -47,18 +45,27 @@ def token_logprobs(
     are lost, a second backward pass raises an error, and so does whoever else needs them for a gradient.
     A target outside the vocabulary is an IndexError on the CPU; on a GPU, which is not waited for, its log-prob is NaN.
     """
+    native = quick("logprobs") if impl == "auto" and rows.usual(logits, temperature, softcap, scale) else None
+    if native and not (logits.requires_grad and torch.is_grad_enabled()):
+        said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
+        if said is not None:
+            return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"token_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
         )
     arguments.token_ids("token_logprobs", "targets", targets)
+    if native and logits.dtype in native.KINDS:
+        transform = rows.Transform(temperature, softcap, scale, ignore_index)
+        found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+        return found if entropy else found[0]  # type: ignore[no-any-return]
     arguments.transform("token_logprobs", temperature, softcap)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
-    transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
-    options = {**transform, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
+    numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
     if torch.compiler.is_compiling() and library.covers(logits, impl):
         return library.token_logprobs(logits, targets, **options)
-    unfit = rows.unfit(logits, **transform)
+    unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
     result: Said = run(logits, targets, **options)
     return result

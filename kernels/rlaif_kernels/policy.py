@@ -86,7 +86,8 @@ class LinearPolicy(torch.autograd.Function):
         logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
         said = loss(logp, **tokens, entropy=entropy, **options)
         ctx.gradients = [
-            one if one is None else one.to(like.dtype) for one, like in zip(gradients, (hidden, weight, bias), strict=True)
+            one if one is None else one.to(like.dtype)
+            for one, like in zip(gradients, (hidden, weight, bias), strict=True)
         ]
         ctx.mark_non_differentiable(said.metrics, logp, entropy)
         return said.loss, said.metrics, logp, entropy
@@ -131,8 +132,9 @@ class _Work:
             one_row = {name: one if one is None else one.flatten()[place][None] for name, one in self.tokens.items()}
             slopes = [one[0] for one in self._slopes(said.logp[None], said.entropy[None], one_row)]  # type: ignore[index]
             moved = chunked.kept((slopes[0] != 0) | (slopes[1] != 0))
-            logits, its, part, said = (each[moved] if isinstance(each, Tensor) else each.take(moved)
-                                       for each in (logits, its, part, said))
+            logits, its, part, said = (
+                each[moved] if isinstance(each, Tensor) else each.take(moved) for each in (logits, its, part, said)
+            )
             self.backend.descend(logits, part, 0, said, *[one[moved].contiguous() for one in slopes], logits)
             gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
             del logits  # or they would still be there while the next are made
@@ -148,7 +150,9 @@ class _Work:
             assert mask is not None
             assert told.entropy is not None
             slopes = self._slopes(told.logp.view(mask.shape), told.entropy.view(mask.shape), self.tokens)
-            chunked.descend(self.backend, self.hidden, self.head, self.rows, told, [one.flatten() for one in slopes], gradients)
+            chunked.descend(
+                self.backend, self.hidden, self.head, self.rows, told, [one.flatten() for one in slopes], gradients
+            )
         return told
 
     def _slopes(self, logp: Tensor, entropy: Tensor, tokens: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:

@@ -11,13 +11,23 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 
 from rlaif_kernels import reference
 
-__all__ = ["Backend", "Rows", "Said", "token_logprobs", "unfit"]
+__all__ = ["Backend", "Logprobs", "Rows", "Said", "Transform", "asked", "dense", "rows_of", "token_logprobs", "unfit", "usual"]
 
-TINY = 1e-30  # what is smaller, or larger than its inverse, float32 might not hold
+TINY, HUGE = 1e-30, 1e30  # what is smaller, or larger, float32 might not hold
+PLAIN = frozenset({Tensor, torch.nn.Parameter})
+
+
+class Transform(NamedTuple):
+    """z = cap(scale * logit) / temperature, of every row whose target is not `ignored`."""
+
+    temperature: float | Tensor
+    softcap: float | None
+    scale: float
+    ignored: int
 
 
 class Rows(NamedTuple):
@@ -53,7 +63,9 @@ class Said(NamedTuple):
 
 
 class Backend(Protocol):
-    """Row kernels. Logits are [N,W], f32, bf16 or f16, each row dense, rows at any distance; sums are kept in f32."""
+    """Row kernels. Logits are [N,W], or [A,B,W] with N = A B, of f32, bf16 or f16, each row dense and rows at any distance;
+    sums are kept in f32.
+    """
 
     def check(self, rows: Rows, vocabulary: int) -> None:
         """Raise IndexError for a target that is not in the vocabulary, where that can be seen without waiting."""
@@ -100,17 +112,36 @@ def unfit(logits: Tensor, **numbers: float | Tensor | None) -> str | None:
     for name, number in numbers.items():
         if isinstance(number, Tensor) and (name != "temperature" or number.requires_grad):
             return f"has no gradient with respect to the {name}"
-        if isinstance(number, int | float) and not TINY <= abs(number) <= 1 / TINY:
-            return f"takes a {name} between {TINY} and {1 / TINY}"
-    if transformed() or unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
+        if isinstance(number, int | float) and not TINY <= abs(number) <= HUGE:
+            return f"takes a {name} between {TINY} and {HUGE}"
+    if transformed() or forward_ad.unpack_dual(logits).tangent is not None:  # type: ignore[no-untyped-call]
         return "is not for torch.func and forward-mode differentiation"
     return None
 
 
+def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> bool:
+    """Whether these are CPU tensors and numbers out of the ordinary in no way: a quick look, no with any doubt."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(logits) in PLAIN
+        and logits.is_cpu
+        and type(temperature) is float
+        and TINY <= temperature <= HUGE
+        and type(scale) in (float, int)
+        and TINY <= abs(scale) <= HUGE
+        and (softcap is None or TINY <= softcap <= HUGE)
+        and not transformed()
+        and forward_ad._current_level < 0  # noqa: SLF001  no public question is as quick
+    )
+
+
+# There is no public question.
+_TRANSFORMED = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001
+
+
 def transformed() -> bool:
     """Whether a transform of torch.func, such as vmap, is at work; yes where torch does not tell."""
-    told = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001  there is no public question
-    return told is None or bool(told())
+    return _TRANSFORMED is None or bool(_TRANSFORMED())
 
 
 def batched(tensor: Tensor | None) -> bool:
@@ -132,16 +163,12 @@ def token_logprobs(
     inplace_backward: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`reference.token_logprobs` by a backend's kernels, for what is not `unfit`."""
-    rows = asked(targets, temperature, softcap, scale, ignore_index)
-    flat = logits.reshape(targets.numel(), logits.shape[-1])
-    said = Logprobs.apply(flat, rows, backend, entropy, inplace_backward)  # type: ignore[no-untyped-call]
-    logp: Tensor = said[0].view(targets.shape)
-    return (logp, said[1].view(targets.shape)) if entropy else logp
+    transform = Transform(temperature, softcap, scale, ignore_index)
+    said = Logprobs.apply(logits, targets, transform, backend, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+    return (said[0], said[1]) if entropy else said[0]
 
 
-def asked(
-    targets: Tensor, temperature: float | Tensor, softcap: float | None, scale: float, ignore_index: int
-) -> Rows:
+def asked(targets: Tensor, temperature: float | Tensor, softcap: float | None, scale: float, ignore_index: int) -> Rows:
     """The targets [...] and what else is asked of their rows, one after the other."""
     each, common = None, temperature
     if isinstance(temperature, Tensor):
@@ -150,56 +177,83 @@ def asked(
 
 
 def dense(logits: Tensor) -> Tensor:
-    """[N,W] with rows that are dense each, however far apart."""
-    return logits if logits.stride(1) == 1 and logits.stride(0) >= logits.shape[1] else logits.contiguous()
+    """Rows [N,W] or [A,B,W] that are dense each, however far apart, and no two in one place."""
+    apart, room = logits.stride(), logits.shape[-1]
+    for axis in range(logits.ndim - 2, -1, -1):
+        if logits.shape[axis] > 1 and apart[axis] < room:
+            return logits.contiguous()
+        room = max(room, apart[axis] * logits.shape[axis])
+    return logits if apart[-1] == 1 or logits.shape[-1] <= 1 else logits.contiguous()
+
+
+def rows_of(logits: Tensor) -> Tensor:
+    """[..., W] as [N,W], or where that would take a copy as [A,B,W], if that does not."""
+    if logits.ndim == 2:
+        return logits
+    flat: tuple[int, ...] = (logits.shape[:-1].numel(), logits.shape[-1])
+    try:
+        return logits.view(flat)
+    except RuntimeError:
+        return logits if logits.ndim == 3 else logits.reshape(flat)
 
 
 class Logprobs(torch.autograd.Function):
-    """[N,V] -> log-probs [N], entropies [N] or None, and what the way back needs, [N] each."""
+    """logits [..., V] -> log-probs [...], entropies [...] or None."""
 
     @staticmethod
     def forward(
-        logits: Tensor, rows: Rows, backend: Backend, entropy: bool, _inplace: bool
-    ) -> tuple[Tensor | None, ...]:
-        return tuple(backend.forward(dense(logits), rows, entropy))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        logits, rows, ctx.backend, _, ctx.inplace = inputs
-        ctx.asked = rows[1:5]
-        ctx.save_for_backward(logits, rows.targets, rows.temperatures, *output)
-        ctx.mark_non_differentiable(*output[2:])
+        ctx: Any,
+        logits: Tensor,
+        targets: Tensor,
+        transform: Transform,
+        backend: Backend,
+        entropy: bool,
+        inplace: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        at_once = getattr(backend, "at_once", None)  # what some can do for tensors that are nothing special
+        said = at_once and at_once(logits, targets, transform, entropy, back=True)
+        if said is None:
+            told = backend.forward(dense(rows_of(logits)), asked(targets, *transform), entropy)
+            spread = told.entropy if told.entropy is None else told.entropy.view(targets.shape)
+            said = told.logp.view(targets.shape), spread, torch.stack([told.largest, told.logsum])
+        ctx.transform, ctx.backend, ctx.inplace = transform, backend, inplace
+        # The log-probs are not needed, and whoever gets them may change them.
+        ctx.save_for_backward(logits, targets, *said[1:])
         ctx.set_materialize_grads(False)
+        return said[0], said[1]
 
     @staticmethod
-    def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        logits, targets, temperatures, *told = ctx.saved_tensors
+    def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        logits, targets, entropy, told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
-            return (None,) * 5
-        rows = Rows(targets, *ctx.asked, temperatures)
+            return (None,) * 6
         # To be differentiated in its turn, or many gradients at once.
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
-            return _by_definition(logits, rows, of_logp, of_entropy), None, None, None, None
-        slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
-        if ctx.inplace and dense(logits) is logits:  # and no two rows in one place, as expanded ones are
-            ctx.backend.descend(logits, rows, 0, Said(*told), *slopes, logits)
+            return _by_definition(logits, targets, ctx.transform, of_logp, of_entropy), *(None,) * 5
+        slopes = [one if one is None else one.resolve_neg().reshape(-1).contiguous() for one in (of_logp, of_entropy)]
+        rows, its = asked(targets, *ctx.transform), rows_of(logits)
+        spread = entropy if entropy is None else entropy.reshape(-1)
+        said = Said(told[0], spread, told[0], told[1])  # of which the log-probs are not asked
+        if ctx.inplace and its.data_ptr() == logits.data_ptr() and dense(its) is its:
+            ctx.backend.descend(its, rows, 0, said, *slopes, its)
             torch.autograd.graph.increment_version(logits)  # whoever kept them for a gradient of his own is told
-            return logits, None, None, None, None
+            return logits, *(None,) * 5
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        ctx.backend.descend(dense(logits), rows, 0, Said(*told), *slopes, gradient)
-        return gradient, None, None, None, None
+        ctx.backend.descend(dense(its), rows, 0, said, *slopes, gradient.view(its.shape))
+        return gradient, *(None,) * 5
 
 
-def _by_definition(logits: Tensor, rows: Rows, *slopes: Tensor | None) -> Tensor:
+def _by_definition(logits: Tensor, targets: Tensor, transform: Transform, *slopes: Tensor | None) -> Tensor:
     """The gradient with respect to the logits, as something that can be differentiated."""
+    temperature, softcap, scale, ignored = transform
     with torch.enable_grad():
         said = reference.token_logprobs(
             logits,
-            rows.targets,
-            temperature=rows.temperature if rows.temperatures is None else rows.temperatures,
-            softcap=rows.softcap or None,
-            scale=rows.scale,
-            ignore_index=rows.ignored,
+            targets,
+            temperature=temperature,
+            softcap=softcap,
+            scale=scale,
+            ignore_index=ignored,
             entropy=True,
         )
     outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)

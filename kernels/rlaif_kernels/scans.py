@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, library
-from rlaif_kernels.dispatch import Impl, choose
+from rlaif_kernels.dispatch import Impl, choose, quick
 
 __all__ = ["discounted_returns", "gae", "lambda_returns", "vtrace"]
 
@@ -31,6 +31,10 @@ def gae(
     if it was truncated. Nothing is read off the mask, and `next_values` only where an episode ends. gamma and lam are
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other.
     """
+    if impl == "auto" and not torch.compiler.is_compiling() and rewards.is_cpu and (native := quick("scans")):
+        said = None if cu_seqlens is not None else native.at_once((rewards, values, mask, dones, next_values), gamma, lam)
+        if said is not None:
+            return said  # type: ignore[no-any-return]
     rows = arguments.rows_of("gae", "rewards", rewards, cu_seqlens)
     arguments.matching("gae", rewards, values=values, mask=mask, dones=dones, next_values=next_values)
     arguments.flags("gae", mask=mask, dones=dones)

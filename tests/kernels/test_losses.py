@@ -131,7 +131,9 @@ def test_nothing_unmasked_weighs_nothing(mode: str) -> None:
 # ---- the policy loss
 
 
-def by_hand(x: dict[str, list[list[float]]], mask: list[list[bool]], options: dict[str, Any]) -> tuple[float, list[float]]:
+def by_hand(
+    x: dict[str, list[list[float]]], mask: list[list[bool]], options: dict[str, Any]
+) -> tuple[float, list[float]]:
     """The loss and the metrics, one token after the other; `frozen` log-probs stand where no gradient shall flow."""
     o = {"objective": "clip", "ratio": "token", "low": 0.2, "high": 0.2, "dual": None, "kl": 0.0, "kl_value": "k3",
          "entropy_weight": 0.0, "correction": None, "aggregation": "token_mean", "length": None, **options}  # fmt: skip
@@ -205,7 +207,9 @@ def batch(rows: int = 4, steps: int = 21) -> tuple[dict[str, Tensor], Tensor]:
     return {name: each.masked_fill(~mask, math.nan) for name, each in x.items()}, mask
 
 
-def run(x: dict[str, Tensor], mask: Tensor, options: dict[str, Any], **more: Any) -> tuple[rk.PolicyLoss, Tensor, Tensor]:
+def run(
+    x: dict[str, Tensor], mask: Tensor, options: dict[str, Any], **more: Any
+) -> tuple[rk.PolicyLoss, Tensor, Tensor]:
     given = dict(options)
     corrected = given.pop("correction", False)
     logp, entropy = (x[name].clone().requires_grad_() for name in ("logp", "entropy"))

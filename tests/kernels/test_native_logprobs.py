@@ -155,9 +155,7 @@ def test_many_small_terms_are_not_lost() -> None:
     logits = torch.full((2, 200_000), -0.35)
     logits[:, 7] = 0
     exact = reference.token_logprobs(logits.double(), torch.tensor([7, 8]), entropy=True)
-    for one, other in zip(
-        logprobs.token_logprobs(logits, torch.tensor([7, 8]), entropy=True), exact, strict=True
-    ):
+    for one, other in zip(logprobs.token_logprobs(logits, torch.tensor([7, 8]), entropy=True), exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-5)
 
 

@@ -19,6 +19,7 @@ from rlaif_core import TrainingError
 MODES = ("token_mean", "sequence_mean", "sequence_sum", "constant")
 MASK = torch.tensor([[0, 1, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0], [1, 1, 0, 1, 1]]).bool()  # 3, 0, 1 and 4 tokens
 
+
 def gradient(value: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(value, of)[0]
 

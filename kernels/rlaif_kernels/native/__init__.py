@@ -19,7 +19,13 @@ except ImportError as error:
 else:
     missing = None
 
-__all__ = ["KINDS", "address", "binary", "build_info", "missing", "refuses"]
+# Whether the binary can look at tensors by itself, which makes small calls cheap; torch tells how since 2.10 or so.
+quick: bool = missing is None and (
+    hasattr(Tensor, "__dlpack_c_exchange_api__")
+    and binary.learn_tensors(Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter)
+)
+
+__all__ = ["KINDS", "address", "binary", "build_info", "missing", "quick", "refuses"]
 
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/kinds.hpp

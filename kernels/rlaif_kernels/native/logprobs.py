@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, empty, empty_like, get_num_threads
+from torch import float32 as single
 
 from rlaif_kernels import rows as row_kernels
 from rlaif_kernels import sharded
-from rlaif_kernels.native import KINDS, address, binary
+from rlaif_kernels.native import KINDS, address, binary, quick
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
+__all__ = ["at_once", "check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
 
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
@@ -29,16 +31,14 @@ sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
     begun = state is not None
     if state is None:
-        state = logits.new_empty(len(logits), 4, dtype=torch.float32)
-    binary.logprobs_fold(*_block(logits, rows, first), state.data_ptr(), begun, torch.get_num_threads(), variant)
+        state = torch.empty(len(rows.targets), 4)
+    binary.logprobs_fold(*_block(logits, rows, first), state.data_ptr(), begun, get_num_threads(), variant)
     return state
 
 
 def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
     _, _, temperature, scale, softcap, each = rows
-    binary.logprobs_merge(
-        state.data_ptr(), other.data_ptr(), len(state), address(each), temperature, scale, softcap
-    )
+    binary.logprobs_merge(state.data_ptr(), other.data_ptr(), len(state), address(each), temperature, scale, softcap)
     return state
 
 
@@ -49,18 +49,37 @@ def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
 
 
 def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
-    said = _room(len(logits), entropy)
-    wrong = binary.logprobs_forward(
-        *_block(logits, rows, 0), *map(address, said), torch.get_num_threads(), variant
-    )
+    said = _room(len(rows.targets), entropy)
+    wrong = binary.logprobs_forward(*_block(logits, rows, 0), *map(address, said), get_num_threads(), variant)
     if wrong >= 0:
-        raise astray(rows, wrong, logits.shape[1])
+        raise astray(rows, wrong, logits.shape[-1])
     return said
+
+
+def at_once(
+    logits: Tensor, targets: Tensor, transform: tuple[Any, ...], entropy: bool, *, back: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None] | None:
+    """Log-probs and entropies, shaped as the targets, of logits [..., V] and a `Transform`, if they are plain; else None.
+
+    The binary looks at the tensors by itself: asking them in Python what they are takes ten times as long. `back`: the way
+    back will be gone, which needs the third, `Said.largest` and `Said.logsum` as [2,N].
+    """
+    temperature, softcap, scale, ignored = transform
+    if variant or not quick or type(temperature) is not float:
+        return None
+    logp = empty_like(targets, dtype=single)
+    spread = empty_like(targets, dtype=single) if entropy else None
+    told = empty(2, targets.numel()) if back else None
+    done = binary.logprobs_at_once(
+        logits, targets, logp, spread, told, temperature, scale, softcap, ignored, get_num_threads()
+    )
+    return (logp, spread, told) if done else None
 
 
 def descend(
     logits: Tensor, rows: Rows, first: int, said: Said, of_logp: Tensor | None, of_entropy: Tensor | None, out: Tensor
 ) -> None:
+    inner, stride, outer = _steps(out)
     binary.logprobs_descend(
         *_block(logits, rows, first),
         address(of_logp),
@@ -69,8 +88,9 @@ def descend(
         said.logsum.data_ptr(),
         address(said.entropy),
         out.data_ptr(),
-        out.stride(0),
-        torch.get_num_threads(),
+        stride,
+        outer,
+        get_num_threads(),
         variant,
     )
 
@@ -102,9 +122,9 @@ def _block(logits: Tensor, rows: Rows, first: int) -> tuple[float, ...]:
     return (
         logits.data_ptr(),
         KINDS[logits.dtype],
-        logits.stride(0),
-        len(logits),
-        logits.shape[1],
+        *_steps(logits),
+        len(targets),
+        logits.shape[-1],
         first,
         targets.data_ptr(),
         ignored,
@@ -113,3 +133,9 @@ def _block(logits: Tensor, rows: Rows, first: int) -> tuple[float, ...]:
         scale,
         softcap,
     )
+
+
+def _steps(logits: Tensor) -> tuple[int, int, int]:
+    """How many rows are one stride apart, that stride, and the one from there to the next of them."""
+    inner, outer = (len(logits), 0) if logits.ndim == 2 else (logits.shape[1], logits.stride(0))
+    return max(inner, 1), logits.stride(-2), outer

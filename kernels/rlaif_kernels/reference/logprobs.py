@@ -74,9 +74,7 @@ def sharded_logprobs(
     return logp, (mass.log() - moment / mass).masked_fill(ignored, 0.0)
 
 
-def z_of(
-    logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float
-) -> Tensor:
+def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:
     """What the softmax is taken of, in the dtype of sums; 0 where nothing is asked, whatever stands there."""
     z = logits.to(accumulation(logits))
     # Selecting copies, so it is left out where there is nothing to leave out; a compiler cannot look.

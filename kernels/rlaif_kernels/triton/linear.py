@@ -23,7 +23,17 @@ from rlaif_kernels.triton import OPTIONS, device_of, interpreted, logprobs
 from rlaif_kernels.triton.kernels import linear as kernels
 from rlaif_kernels.triton.logprobs import asked_of, join, room
 
-__all__ = ["CAPPED", "DESCRIBED", "POINTED", "RAGGED", "SEGMENT", "Tiles", "forward", "linear_logprobs", "linear_policy_loss"]
+__all__ = [
+    "CAPPED",
+    "DESCRIBED",
+    "POINTED",
+    "RAGGED",
+    "SEGMENT",
+    "Tiles",
+    "forward",
+    "linear_logprobs",
+    "linear_policy_loss",
+]
 
 SEGMENT = 1024
 
