@@ -8,10 +8,12 @@
 namespace rlaif::policy {
 
 enum class Estimator : int { k1, k2, k3 };
+enum class Aggregation : int { token_mean, sequence_mean, sequence_sum, constant, given };
 
 struct Batch {
     std::size_t rows, steps;
-    const float *logp, *old, *advantages, *weights;          // [rows, steps]
+    const float *logp, *old, *advantages;                    // [rows, steps]
+    const float *weights, *shares;                           // of each token [rows, steps]; or if null, of each row's [rows]
     const bool* mask;                                        // [rows, steps]: nothing else is read where it is false
     const float *reference, *entropy, *correction;           // [rows, steps], or null
     bool constant_ratio, sequence;                           // CISPO: the ratio is a factor; GSPO: one ratio a row

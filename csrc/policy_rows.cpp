@@ -7,8 +7,8 @@ namespace {
 
 constexpr float far = 20.0f;  // log-ratios above which e^d is not let grow further
 
-// e^d - 1 - d: by its series where the difference would round away.
-inline Vector excess(Vector d) {
+// e^d - 1 - d, of d and e^d: by its series where the difference would round away.
+inline Vector excess(Vector d, Vector power) {
     Vector series = d * (1.0f / 9.0f) + 1.0f;  // d^2 / 2 (1 + d / 3 (1 + d / 4 (...)))
     series = series * (d * (1.0f / 8.0f)) + 1.0f;
     series = series * (d * (1.0f / 7.0f)) + 1.0f;
@@ -17,20 +17,20 @@ inline Vector excess(Vector d) {
     series = series * (d * (1.0f / 4.0f)) + 1.0f;
     series = series * (d * (1.0f / 3.0f)) + 1.0f;
     const Vector size = d < 0.0f ? -d : d;
-    return size < 0.5f ? series * (d * d * 0.5f) : exponential(d) - 1.0f - d;
+    return size < 0.5f ? series * (d * d * 0.5f) : power - 1.0f - d;
 }
-// Of d = log q - log p, for a token of p.
-inline Vector value(Vector d, Estimator estimator) {
-    if (estimator == Estimator::k1) return -d;
-    if (estimator == Estimator::k2) return d * d * 0.5f;
-    return excess(d > far ? all(far) : d);
+inline Vector k3(Vector d, Vector power) {
+    const Vector most = all(485165195.41f);  // e^20
+    return excess(d > far ? all(far) : d, power > most ? most : power);
+}
+// Of d = log q - log p, for a token of p; `third` is k3, which is measured anyway.
+inline Vector value(Vector d, Vector third, Estimator estimator) {
+    return estimator == Estimator::k1 ? -d : estimator == Estimator::k2 ? d * d * 0.5f : third;
 }
 // The derivative of that with respect to log p.
-inline Vector slope(Vector d, Estimator estimator) {
+inline Vector slope(Vector d, Vector third, Estimator estimator) {
     if (estimator == Estimator::k1) return all(1.0f);
-    if (estimator == Estimator::k2) return -d;
-    const Vector held = d > far ? all(far) : d;
-    return -(excess(held) + held);
+    return estimator == Estimator::k2 ? -d : -(third + (d > far ? all(far) : d));
 }
 
 // A row, a vector at a time; 0 where a token is masked, whatever stands there.
@@ -90,11 +90,12 @@ Sums row(const Batch& batch, std::size_t number) {
     Sums sums{};
     sums.tokens = count;
     Lanes totals;
+    const Vector share = batch.weights ? Vector{} : all(batch.shares[number]);
     Vector pulled{};  // with one ratio a row, what all tokens of it share
     for (std::size_t at = 0; at < batch.steps; at += lanes) {
         const Integers here = its.here(at);
         const Vector logp = its.of(batch.logp, at, here), apart = logp - its.of(batch.old, at, here);
-        const Vector advantage = its.of(batch.advantages, at, here), weight = its.of(batch.weights, at, here);
+        const Vector advantage = its.of(batch.advantages, at, here), weight = batch.weights ? its.of(batch.weights, at, here) : share;
         const Vector token_ratio = exponential(apart), ratio = batch.sequence ? exponential(all(mean)) : token_ratio;
         Vector bounded = ratio < batch.least ? all(batch.least) : ratio;
         bounded = bounded > batch.most ? all(batch.most) : bounded;
@@ -126,10 +127,10 @@ Sums row(const Batch& batch, std::size_t number) {
         Vector distance{};
         if (batch.reference) {
             const Vector d = its.of(batch.reference, at, here) - logp;
-            distance = value(d, Estimator::k3);
+            distance = k3(d, exponential(d));
             if (batch.kl != 0.0f) {
-                loss += batch.kl * value(d, batch.kl_value);
-                const Vector flow = slope(d, batch.kl_gradient);
+                loss += batch.kl * value(d, distance, batch.kl_value);
+                const Vector flow = slope(d, distance, batch.kl_gradient);
                 of_logp += weight * batch.kl * (batch.kl_gradient == Estimator::k2 ? token_ratio * flow : flow);
             }
         }
@@ -143,17 +144,17 @@ Sums row(const Batch& batch, std::size_t number) {
         totals.floored += one_where(here & floored);
         totals.ratio += here ? ratio : Vector{};
         totals.most = larger(totals.most, here ? ratio : Vector{});
-        totals.drift += value(apart, Estimator::k3);  // 0, as the next two, where nothing is read
+        totals.drift += k3(apart, token_ratio);  // 0, as the next two, where nothing is read
         totals.entropy += entropy;
         totals.distance += distance;
         if (++totals.terms == 64) totals.flush(sums);
     }
     totals.flush(sums);
     if (batch.sequence && !batch.constant_ratio && count > 0.0f) {
-        const float share = sum(pulled) / count;
+        const float each = sum(pulled) / count;
         for (std::size_t at = 0; at < batch.steps; at += lanes) {
             const Integers here = its.here(at);
-            its.write(batch.of_logp, at, its.of(batch.of_logp, at, here) + (here ? all(share) : Vector{}));
+            its.write(batch.of_logp, at, its.of(batch.of_logp, at, here) + (here ? all(each) : Vector{}));
         }
     }
     return sums;

@@ -70,14 +70,15 @@ class _Asked(NamedTuple):
         }
         states = states.to(head.weight.dtype)
         if self.kept is None:
-            return rk.linear_logprobs(states, head.weight, self.targets, **options)
+            return rk.linear_logprobs(states, head.weight, self.targets, entropy=self.entropy, **options)
         # Positions without a list were drawn from the whole vocabulary; both kinds occur together only after `extend`.
         listed = (self.kept >= 0).any(-1)
-        some = rk.kept_logprobs(states, head.weight, self.targets.where(listed, IGNORED), self.kept, **options)
+        targets = self.targets.where(listed, IGNORED)
+        some = rk.kept_logprobs(states, head.weight, targets, self.kept, entropy=self.entropy, **options)
         whole = self.targets.masked_fill(listed, IGNORED)
         if not bool((whole != IGNORED).any()):
             return some
-        rest = rk.linear_logprobs(states, head.weight, whole, **options)
+        rest = rk.linear_logprobs(states, head.weight, whole, entropy=self.entropy, **options)
         if isinstance(some, tuple) and isinstance(rest, tuple):
             return some[0] + rest[0], some[1] + rest[1]
         assert isinstance(some, Tensor)
@@ -88,16 +89,11 @@ class _Asked(NamedTuple):
         """logits [B,T,V]"""
         if self.kept is not None:
             logits = _only_kept(logits, self.kept)
-        return rk.token_logprobs(logits, self.targets, **self._options)
+        return rk.token_logprobs(logits, self.targets, entropy=self.entropy, **self._options)
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {
-            "temperature": self.temperature,
-            "ignore_index": IGNORED,
-            "entropy": self.entropy,
-            "impl": self.impl,
-        }
+        return {"temperature": self.temperature, "ignore_index": IGNORED, "impl": self.impl}
 
 
 def _read(

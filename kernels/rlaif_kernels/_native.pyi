@@ -1,74 +1,32 @@
+"""The compiled CPU module. Functions of many addresses and sizes take them by position, in the order of csrc/."""
+
+from typing import Any
+
+from torch import Tensor
+
 Linear = list[tuple[int, int, int]]  # of each part: the address of its weight and of its bias, and its outputs
 
 def build_info() -> dict[str, str]: ...
-def gae_f32(
-    rewards: int,
-    values: int,
-    mask: int,
-    dones: int,
-    next_values: int,
-    advantages: int,
-    returns: int,
-    rows: int,
-    steps: int,
-    gamma: float,
-    lam: float,
-) -> None: ...
-def gae_f64(
-    rewards: int,
-    values: int,
-    mask: int,
-    dones: int,
-    next_values: int,
-    advantages: int,
-    returns: int,
-    rows: int,
-    steps: int,
-    gamma: float,
-    lam: float,
-) -> None: ...
 def variants() -> list[str]: ...
 def members(asked: int) -> int: ...
-def logprobs_forward(
-    *,
-    logits: int,
-    stride: int,
-    rows: int,
-    vocabulary: int,
-    targets: int,
-    ignored: int,
-    temperatures: int,
-    temperature: float,
-    scale: float,
-    cap: float,
-    logprobs: int,
-    entropies: int,
-    largest: int,
-    logsums: int,
-    threads: int,
-    variant: str = "",
-) -> None: ...
-def logprobs_backward(
-    *,
-    logits: int,
-    stride: int,
-    rows: int,
-    vocabulary: int,
-    targets: int,
-    ignored: int,
-    temperatures: int,
-    temperature: float,
-    scale: float,
-    cap: float,
-    entropies: int,
-    largest: int,
-    logsums: int,
-    of_logprobs: int,
-    of_entropies: int,
-    gradient: int,
-    threads: int,
-    variant: str = "",
-) -> None: ...
+def learn_tensors(exchange: Any, tensor: type, parameter: type) -> bool: ...
+
+# Those that look at tensors by themselves, and say whether they did what was asked.
+def gae_at_once(*given: Tensor | float | None) -> bool: ...
+def logprobs_at_once(*given: Tensor | float | None) -> bool: ...
+
+# Those that are handed addresses.
+def scan_f32(*given: float | str) -> None: ...
+def scan_f64(*given: float | str) -> None: ...
+def logprobs_forward(*given: float | str) -> int: ...
+def logprobs_fold(*given: float | str) -> None: ...
+def logprobs_merge(*given: float) -> None: ...
+def logprobs_finish(*given: float) -> None: ...
+def logprobs_astray(targets: int, rows: int, vocabulary: int, ignored: int) -> int: ...
+def logprobs_descend(*given: float | str) -> None: ...
+def kept_products(*given: float | str) -> None: ...
+def kept_descend(*given: float | str) -> None: ...
+def policy_loss(*given: float | str) -> None: ...
 
 class Decoder:
     def __init__(

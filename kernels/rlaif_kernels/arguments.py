@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["flags", "matching", "number", "one_of", "offsets", "per_row", "rows_of", "shape", "token_ids", "transform"]
+__all__ = ["flags", "matching", "number", "offsets", "one_of", "per_row", "rows_of", "shape", "token_ids", "transform"]
 
 
 def shape(tensor: Tensor) -> list[int]:

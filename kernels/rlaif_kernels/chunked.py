@@ -1,4 +1,4 @@
-"""Linear layer and log-probabilities together, a block of logits at a time: any backend's row kernels, torch's products.
+"""Linear layer and log-probabilities together, a block of logits at a time: a backend's row kernels, torch's products.
 
 A matrix product is at the machine's limit already; what is saved is everything around it. Logits exist as one block,
 are never rounded (16-bit inputs are multiplied into float32), and rows that need no gradient are left out of the
@@ -155,7 +155,7 @@ def descend(
         flows = [one if one is None else one[some] for one in slopes]
         for columns in _blocks(head, tall):
             block = head.logits(its, columns)
-            backend.descend(block, part, columns.start, told, *flows, block)
+            backend.descend(block, part, columns.start, told, flows[0], flows[1], block)
             gradients.add(block, its, some, head, columns)
             del block  # or it would still be there while the next is made
 
@@ -184,7 +184,7 @@ class LinearLogprobs(torch.autograd.Function):
             said = fused(its, weight, bias, part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)
-        told = Said(*[one if one is None else spread(one, which, len(hidden)) for one in said])
+        told = said.map(lambda one: spread(one, which, len(hidden)))
         ctx.save_for_backward(hidden, weight, bias, *told)
         ctx.set_materialize_grads(False)
         return told.logp, told.entropy
@@ -204,7 +204,7 @@ class LinearLogprobs(torch.autograd.Function):
         else:  # they are written over; whoever comes a second time has them computed again
             (logits, which), ctx.stash = ctx.stash, None
             part, flows = ctx.rows.take(which), [one if one is None else taken(one, which) for one in slopes]
-            ctx.backend.descend(logits, part, 0, said.take(which), *flows, logits)
+            ctx.backend.descend(logits, part, 0, said.take(which), flows[0], flows[1], logits)
             gradients.add(logits, taken(hidden, which), which, head, slice(None))
         given = zip(gradients, (hidden, weight, bias), strict=True)
         return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 4
@@ -273,4 +273,8 @@ def spread(x: Tensor, which: Tensor | slice, count: int) -> Tensor:
 def _joined(parts: list[Said]) -> Said:
     if len(parts) == 1:
         return parts[0]
-    return Said(*[None if any(one is None for one in each) else torch.cat(each) for each in zip(*parts, strict=True)])
+    spreads = [one.entropy for one in parts if one.entropy is not None]
+    logp, largest, logsum = (
+        torch.cat(each) for each in zip(*[(p.logp, p.largest, p.logsum) for p in parts], strict=True)
+    )
+    return Said(logp, torch.cat(spreads) if spreads else None, largest, logsum)

@@ -78,7 +78,7 @@ def unmet_requirements() -> dict[str, str]:
 
 @cache
 def quick(topic: str) -> Any:
-    """The binary's functions for small operations on the CPU, for which "auto" need not look further; None without it."""
+    """The binary's functions for small operations on the CPU, where "auto" need not look further; None without it."""
     ready = backend("native").quick and not unmet_requirements()
     return importlib.import_module(f"rlaif_kernels.native.{topic}") if ready else None
 

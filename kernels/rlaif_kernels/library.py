@@ -24,7 +24,7 @@ if native.missing is None:
 
 __all__ = ["covers", "gae", "linear_logprobs", "policy_loss", "token_logprobs", "vtrace"]
 
-LIBRARY = Library("rlaif", "DEF")
+LIBRARY = Library("rlaif", "DEF")  # type: ignore[no-untyped-call]
 ROWS = "Tensor targets, Tensor? temperatures, int ignored, float temperature, float scale, float softcap"
 SAID = "Tensor logp, Tensor entropy, Tensor largest, Tensor logsum"
 SLOPES = "Tensor? of_logp, Tensor? of_entropy"
@@ -38,8 +38,8 @@ def covers(tensor: Tensor, impl: str) -> bool:
 def define(
     name: str, arguments: str, results: str, run: Callable[..., Any], fake: Callable[..., Any], autograd: Any = None
 ) -> None:
-    LIBRARY.define(f"{name}({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)
-    LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+    LIBRARY.define(f"{name}({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"rlaif::{name}", fake, lib=LIBRARY)
     if autograd is not None:
         backward, setup = autograd
@@ -59,17 +59,17 @@ def _said(said: Said) -> tuple[Tensor, ...]:
 
 
 def _logprobs(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    return _said(_backend("logprobs").forward(dense(logits), Rows(targets, *numbers, temperatures), True))
+    return _said(_backend("logprobs").forward(dense(logits), Rows(*(targets, *numbers, temperatures)), True))
 
 
-def _logprobs_fake(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
+def _logprobs_fake(logits: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return tuple(logits.new_empty(targets.shape, dtype=torch.float32) for _ in range(4))
 
 
 def _logprobs_descend(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *rest: Any) -> Tensor:
     numbers, said, slopes = rest[:4], rest[4:8], [one if one is None else one.contiguous() for one in rest[8:]]
     gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    rows = Rows(targets, *numbers, temperatures)
+    rows = Rows(*(targets, *numbers, temperatures))
     _backend("logprobs").descend(dense(logits), rows, 0, Said(*said), *slopes, gradient)
     return gradient
 
@@ -114,7 +114,7 @@ def token_logprobs(
     scale: float,
     ignore_index: int,
     entropy: bool,
-    inplace_backward: bool,  # which a graph's own memory planning makes up for
+    inplace_backward: bool,  # noqa: ARG001  a graph has its own planning of memory
 ) -> Tensor | tuple[Tensor, Tensor]:
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     flat = logits.reshape(-1, logits.shape[-1])
@@ -127,11 +127,11 @@ def token_logprobs(
 
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     temperatures, *numbers = rest
-    rows, backend = Rows(targets, *numbers, temperatures), _backend("logprobs")
+    rows, backend = Rows(*(targets, *numbers, temperatures)), _backend("logprobs")
     backend.check(rows, len(weight))
     which = chunked.kept(rows.targets != rows.ignored)
     said = chunked.forward(backend, chunked.taken(hidden, which), Head(weight, bias), rows.take(which), True)
-    return _said(Said(*[one if one is None else chunked.spread(one, which, len(hidden)) for one in said]))
+    return _said(said.map(lambda one: chunked.spread(one, which, len(hidden))))
 
 
 def _linear_fake(hidden: Tensor, *_: Any) -> tuple[Tensor, ...]:
@@ -143,7 +143,7 @@ def _linear_descend(
 ) -> list[Tensor]:
     numbers, said, slopes = rest[:4], rest[4:8], [one if one is None else one.contiguous() for one in rest[8:]]
     gradients = Gradients.zeros(hidden, Head(weight, bias), (True, True, bias is not None))
-    rows = Rows(targets, *numbers, temperatures)
+    rows = Rows(*(targets, *numbers, temperatures))
     chunked.descend(_backend("logprobs"), hidden, Head(weight, bias), rows, Said(*said), slopes, gradients)
     given = zip(gradients, (hidden, weight, bias), strict=True)
     return [one.to(like.dtype) for one, like in given if one is not None and like is not None]
@@ -215,7 +215,7 @@ def _named(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float
     return {name: one for name, one in given if one is not None}
 
 
-def _scan_fake(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float]) -> tuple[Tensor, Tensor]:
+def _scan_fake(tensors: Sequence[Tensor | None], *_: Any) -> tuple[Tensor, Tensor]:
     like = tensors[0]
     assert like is not None
     return like.new_empty(like.shape, dtype=torch.float32), like.new_empty(like.shape, dtype=torch.float32)
@@ -247,16 +247,15 @@ def vtrace(**given: Any) -> tuple[Tensor, Tensor]:
 def _loss(logp: Tensor, entropy: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
     *given, options = rest
     # What came through a schema as numbers of one kind.
-    flags, estimators = [bool(one) for one in options[:2]], [int(one) for one in options[7:]]
-    said = _backend("losses").measured(logp, entropy, given, (*flags, *options[2:7], *estimators))
+    kind, length, flags, estimators = int(options[0]), options[1], map(bool, options[2:4]), map(int, options[9:])
+    said = _backend("losses").measured(logp, entropy, given, (kind, length, *flags, *options[4:9], *estimators))
     loss, metrics, of_logp, of_entropy = said
     return loss.clone(), metrics.clone(), of_logp, torch.zeros_like(of_logp) if of_entropy is None else of_entropy
 
 
 def _loss_fake(logp: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    single = {"dtype": torch.float32}
-    scalar, metrics = logp.new_empty((), **single), logp.new_empty(len(METRICS), **single)
-    return scalar, metrics, logp.new_empty(logp.shape, **single), logp.new_empty(logp.shape, **single)
+    shapes = ((), (len(METRICS),), logp.shape, logp.shape)
+    return tuple(logp.new_empty(shape, dtype=torch.float32) for shape in shapes)
 
 
 def _loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -274,8 +273,8 @@ def _loss_backward(ctx: Any, of_loss: Tensor, *_: Any) -> tuple[Any, ...]:
 
 define(
     "policy_loss",
-    "Tensor logp, Tensor? entropy, Tensor old_logp, Tensor advantages, Tensor weights, Tensor mask, Tensor? reference, "
-    "Tensor? correction, float[] options",
+    "Tensor logp, Tensor? entropy, Tensor old_logp, Tensor advantages, Tensor mask, Tensor? reference, "
+    "Tensor? correction, Tensor? weights, float[] options",
     "(Tensor, Tensor, Tensor, Tensor)",
     _loss,
     _loss_fake,

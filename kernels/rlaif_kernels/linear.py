@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -16,16 +16,29 @@ __all__ = ["kept_logprobs", "linear_logprobs", "linear_policy_loss"]
 Said = Tensor | tuple[Tensor, Tensor]
 
 
+class Options(TypedDict, total=False):
+    """Those of `linear_logprobs` but for `entropy`, which decides what comes back."""
+
+    bias: Tensor | None
+    temperature: float | Tensor
+    softcap: float | None
+    scale: float
+    ignore_index: int
+    impl: Impl
+
+
 @overload
 def linear_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Unpack[Options]
 ) -> Tensor: ...
 @overload
 def linear_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Any
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Unpack[Options]
 ) -> tuple[Tensor, Tensor]: ...
 @overload
-def linear_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: bool, **options: Any) -> Said: ...
+def linear_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: bool, **options: Unpack[Options]
+) -> Said: ...
 def linear_logprobs(
     hidden: Tensor,
     weight: Tensor,
@@ -71,8 +84,8 @@ def kept_logprobs(
 ) -> Said:
     """`linear_logprobs` renormalised over the tokens that a sampler kept at each position (top-k, top-p).
 
-    kept [..., K] int32 or int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are read. A
-    target that is not among them has the log-prob -inf.
+    kept [..., K] int32 or int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are
+    read. A target that is not among them has the log-prob -inf.
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("kept_logprobs", hidden, weight, targets, bias, temperature, softcap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor, distributed
@@ -15,14 +15,27 @@ __all__ = ["sharded_logprobs", "token_logprobs"]
 Said = Tensor | tuple[Tensor, Tensor]
 
 
-@overload
-def token_logprobs(logits: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Any) -> Tensor: ...
+class Options(TypedDict, total=False):
+    """Those of `token_logprobs` but for `entropy`, which decides what comes back."""
+
+    inplace_backward: bool
+    temperature: float | Tensor
+    softcap: float | None
+    scale: float
+    ignore_index: int
+    impl: Impl
+
+
 @overload
 def token_logprobs(
-    logits: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Any
+    logits: Tensor, targets: Tensor, *, entropy: Literal[False] = ..., **options: Unpack[Options]
+) -> Tensor: ...
+@overload
+def token_logprobs(
+    logits: Tensor, targets: Tensor, *, entropy: Literal[True], **options: Unpack[Options]
 ) -> tuple[Tensor, Tensor]: ...
 @overload
-def token_logprobs(logits: Tensor, targets: Tensor, *, entropy: bool, **options: Any) -> Said: ...
+def token_logprobs(logits: Tensor, targets: Tensor, *, entropy: bool, **options: Unpack[Options]) -> Said: ...
 def token_logprobs(
     logits: Tensor,
     targets: Tensor,

@@ -47,7 +47,7 @@ def kl_estimate(
 
     Any shape, log-probs -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased, k3
     unbiased and never negative; as a loss k2 has the gradient of the reverse KL and k3 that of the forward one, while
-    that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is there.
+    that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is.
     """
     arguments.matching("kl_estimate", logp, reference=reference, ratio=ratio)
     arguments.one_of("kl_estimate", "value", value, get_args(Estimator))

@@ -85,15 +85,13 @@ class LinearPolicy(torch.autograd.Function):
         assert told.entropy is not None
         logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
         said = loss(logp, **tokens, entropy=entropy, **options)
-        ctx.gradients = [
-            one if one is None else one.to(like.dtype)
-            for one, like in zip(gradients, (hidden, weight, bias), strict=True)
-        ]
+        given = zip(gradients, (hidden, weight, bias), strict=True)
+        ctx.gradients = [one if one is None or like is None else one.to(like.dtype) for one, like in given]
         ctx.mark_non_differentiable(said.metrics, logp, entropy)
         return said.loss, said.metrics, logp, entropy
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("linear_policy_loss: its gradients were handed out already; they are found only once")
@@ -120,31 +118,36 @@ class _Work:
 
     def by_token(self, gradients: Gradients) -> Said:
         """Rows in blocks that have all their logits at once; the gradients are added up, and what is said returned."""
-        everything = slice(0, len(self.head.weight))
         told = _room(self.hidden)
         for place in self._blocks():
-            part, its = self.rows.take(place), self.hidden[place]
-            logits = self.head.logits(its, everything)
-            said = self.backend.forward(logits, part, True)
-            told.logp[place], told.entropy[place] = said.logp, said.entropy  # type: ignore[index, assignment]
-            if all(one is None for one in gradients):
-                continue
-            one_row = {name: one if one is None else one.flatten()[place][None] for name, one in self.tokens.items()}
-            slopes = [one[0] for one in self._slopes(said.logp[None], said.entropy[None], one_row)]  # type: ignore[index]
-            moved = chunked.kept((slopes[0] != 0) | (slopes[1] != 0))
-            logits, its, part, said = (
-                each[moved] if isinstance(each, Tensor) else each.take(moved) for each in (logits, its, part, said)
-            )
-            self.backend.descend(logits, part, 0, said, *[one[moved].contiguous() for one in slopes], logits)
-            gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
-            del logits  # or they would still be there while the next are made
+            said = self._learn(place, gradients)
+            told.logp[place] = said.logp
+            told.entropy[place] = said.entropy  # type: ignore[index, assignment]
         return told
+
+    def _learn(self, place: Tensor | slice, gradients: Gradients) -> Said:
+        """From logits to gradients, for the rows at one place; what is said of them."""
+        everything = slice(0, len(self.head.weight))
+        part, its = self.rows.take(place), self.hidden[place]
+        logits = self.head.logits(its, everything)
+        said = self.backend.forward(logits, part, True)
+        assert said.entropy is not None
+        if all(one is None for one in gradients):
+            return said
+        one_row = {name: one if one is None else one.flatten()[place][None] for name, one in self.tokens.items()}
+        of_logp, of_entropy = (one[0] for one in self._slopes(said.logp[None], said.entropy[None], one_row))
+        moved = chunked.kept((of_logp != 0) | (of_entropy != 0))
+        logits, its = chunked.taken(logits, moved), chunked.taken(its, moved)
+        flows = [one[moved].contiguous() for one in (of_logp, of_entropy)]
+        self.backend.descend(logits, part.take(moved), 0, said.take(moved), flows[0], flows[1], logits)
+        gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
+        return said
 
     def by_answer(self, gradients: Gradients) -> Said:
         """All log-probs first, then all gradients."""
         its, part = chunked.taken(self.hidden, self.kept), self.rows.take(self.kept)
         said = chunked.forward(self.backend, its, self.head, part, True)
-        told = Said(*[one if one is None else chunked.spread(one, self.kept, len(self.hidden)) for one in said])
+        told = said.map(lambda one: chunked.spread(one, self.kept, len(self.hidden)))
         if any(one is not None for one in gradients):
             mask = self.tokens["mask"]
             assert mask is not None

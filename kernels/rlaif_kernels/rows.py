@@ -7,6 +7,7 @@ be whole: that is how `linear_logprobs` and shards of a vocabulary work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,7 +16,19 @@ from torch.autograd import forward_ad
 
 from rlaif_kernels import reference
 
-__all__ = ["Backend", "Logprobs", "Rows", "Said", "Transform", "asked", "dense", "rows_of", "token_logprobs", "unfit", "usual"]
+__all__ = [
+    "Backend",
+    "Logprobs",
+    "Rows",
+    "Said",
+    "Transform",
+    "asked",
+    "dense",
+    "rows_of",
+    "token_logprobs",
+    "unfit",
+    "usual",
+]
 
 TINY, HUGE = 1e-30, 1e30  # what is smaller, or larger, float32 might not hold
 PLAIN = frozenset({Tensor, torch.nn.Parameter})
@@ -54,17 +67,22 @@ class Said(NamedTuple):
     logp: Tensor
     entropy: Tensor | None
     largest: Tensor
-    """A z close to the row's largest, from which the others are reckoned; in the backend's own units, as is `logsum`."""
+    """A z close to the row's largest, from which the others are reckoned; in a backend's own units, as is `logsum`."""
     logsum: Tensor
     """log of the sum of e^(z - largest)."""
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Said:
+        spread = self.entropy if self.entropy is None else change(self.entropy)
+        return Said(change(self.logp), spread, change(self.largest), change(self.logsum))
+
     def take(self, some: Tensor | slice) -> Said:
-        return Said(*[one if one is None else one[some] for one in self])
+        return self.map(lambda one: one[some])
 
 
 class Backend(Protocol):
-    """Row kernels. Logits are [N,W], or [A,B,W] with N = A B, of f32, bf16 or f16, each row dense and rows at any distance;
-    sums are kept in f32.
+    """Row kernels. Logits are [N,W], or [A,B,W] with N = A B, of f32, bf16 or f16, rows dense, at any distance.
+
+    Sums are kept in f32.
     """
 
     def check(self, rows: Rows, vocabulary: int) -> None:
@@ -235,11 +253,11 @@ class Logprobs(torch.autograd.Function):
         spread = entropy if entropy is None else entropy.reshape(-1)
         said = Said(told[0], spread, told[0], told[1])  # of which the log-probs are not asked
         if ctx.inplace and its.data_ptr() == logits.data_ptr() and dense(its) is its:
-            ctx.backend.descend(its, rows, 0, said, *slopes, its)
+            ctx.backend.descend(its, rows, 0, said, slopes[0], slopes[1], its)
             torch.autograd.graph.increment_version(logits)  # whoever kept them for a gradient of his own is told
             return logits, *(None,) * 5
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        ctx.backend.descend(dense(its), rows, 0, said, *slopes, gradient.view(its.shape))
+        ctx.backend.descend(dense(its), rows, 0, said, slopes[0], slopes[1], gradient.view(its.shape))
         return gradient, *(None,) * 5
 
 

@@ -32,7 +32,9 @@ def gae(
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other.
     """
     if impl == "auto" and not torch.compiler.is_compiling() and rewards.is_cpu and (native := quick("scans")):
-        said = None if cu_seqlens is not None else native.at_once((rewards, values, mask, dones, next_values), gamma, lam)
+        said = (
+            None if cu_seqlens is not None else native.at_once((rewards, values, mask, dones, next_values), gamma, lam)
+        )
         if said is not None:
             return said  # type: ignore[no-any-return]
     rows = arguments.rows_of("gae", "rewards", rewards, cu_seqlens)

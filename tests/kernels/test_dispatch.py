@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import rlaif_kernels as rk
-from rlaif_kernels import dispatch, native, reference
+from rlaif_kernels import dispatch, native, reference, scans
 
 FLAGS = torch.ones(1, 3, dtype=torch.bool)
 INPUTS = (torch.zeros(1, 3), torch.zeros(1, 3), FLAGS)
@@ -16,7 +16,9 @@ REASON = "the compiled module is not part of this installation (No module named 
 @pytest.fixture
 def _pure_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "missing", REASON)
-    monkeypatch.delenv("RLAIF_REQUIRE", raising=False)
+    monkeypatch.setattr(dispatch, "REQUIRED", "")
+    monkeypatch.setattr(dispatch, "quick", lambda topic: None)
+    monkeypatch.setattr(scans, "quick", lambda topic: None)
 
 
 @pytest.mark.native
@@ -47,7 +49,7 @@ def test_without_the_binary_auto_is_torch_and_native_says_what_to_do() -> None:
 
 @pytest.mark.usefixtures("_pure_python")
 def test_a_required_backend_that_is_absent_stops_auto(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RLAIF_REQUIRE", "native")
+    monkeypatch.setattr(dispatch, "REQUIRED", "native")
     assert rk.unmet_requirements() == {"native": REASON}
     with pytest.raises(rk.ImplementationError, match=r"RLAIF_REQUIRE asks for 'native': .* unset RLAIF_REQUIRE"):
         rk.gae(*INPUTS)
@@ -55,13 +57,13 @@ def test_a_required_backend_that_is_absent_stops_auto(monkeypatch: pytest.Monkey
 
 
 def test_what_cannot_be_required_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RLAIF_REQUIRE", "torch, nativ")
+    monkeypatch.setattr(dispatch, "REQUIRED", "torch, nativ")
     assert rk.unmet_requirements() == {"nativ": "no such backend; there are torch, native, cuda, triton"}
 
 
 @pytest.mark.native
 def test_a_required_backend_that_is_there_requires_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RLAIF_REQUIRE", "native")
+    monkeypatch.setattr(dispatch, "REQUIRED", "native")
     assert rk.unmet_requirements() == {}
     rk.gae(*INPUTS)
     rk.masked_whiten(torch.zeros(2), FLAGS[0, :2])  # has no native implementation, and need not
@@ -75,8 +77,10 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_an_implementation_that_does_not_exist_says_what_does() -> None:
-    with pytest.raises(rk.ImplementationError, match="gae has no 'cuda' implementation; here it runs as: "):
-        rk.gae(*INPUTS, impl="cuda")
+    with pytest.raises(
+        rk.ImplementationError, match="attention_column has no 'cuda' implementation; here it runs as: torch"
+    ):
+        rk.attention_column(torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 2, 4), impl="cuda")
 
 
 def test_special_cases_run_wherever_the_general_one_does() -> None:

@@ -36,11 +36,12 @@ OPERATORS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "policy_loss": lambda: (
         rows()[0].requires_grad_(),
         rows()[1].requires_grad_(),
-        *rows()[:3],
+        *rows()[:2],
         MASK,
         rows()[0],
         None,
-        [0.0, 0.0, 0.8, 1.2, 3.0, 0.1, 0.2, 2.0, 1.0],
+        None,
+        [1.0, 1.0, 0.0, 0.0, 0.8, 1.2, 3.0, 0.1, 0.2, 2.0, 1.0],
     ),
 }
 

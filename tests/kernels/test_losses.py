@@ -148,7 +148,7 @@ def by_hand(
                 "token_mean": 1 / tokens, "sequence_mean": 1 / (lengths[b] * answers), "sequence_sum": 1 / answers,
                 "constant": 1 / (answers * (o["length"] or 1)),
             }[o["aggregation"]]  # fmt: skip
-            apart, A = x["logp"][b][t] - x["old"][b][t], x["advantages"][b][t]
+            apart, advantage = x["logp"][b][t] - x["old"][b][t], x["advantages"][b][t]
             r = math.exp(mean if o["ratio"] == "sequence" else apart)
             bounded = min(max(r, 1 - o["low"]), 1 + o["high"])
             if o["objective"] == "cispo":
@@ -157,14 +157,14 @@ def by_hand(
                     if o["ratio"] == "sequence"
                     else x["frozen"][b][t] - x["old"][b][t]
                 )
-                gain = min(max(held, 1 - o["low"]), 1 + o["high"]) * A * x["logp"][b][t]
+                gain = min(max(held, 1 - o["low"]), 1 + o["high"]) * advantage * x["logp"][b][t]
                 below, above, floored = r < 1 - o["low"], r > 1 + o["high"], False
             else:
-                gain = min(r * A, bounded * A)
-                below = r * A > bounded * A and r < 1
-                above = r * A > bounded * A and r > 1
-                floored = o["dual"] is not None and A < 0 and r > o["dual"]
-                gain = max(gain, o["dual"] * A) if floored else gain
+                gain = min(r * advantage, bounded * advantage)
+                below = r * advantage > bounded * advantage and r < 1
+                above = r * advantage > bounded * advantage and r > 1
+                floored = o["dual"] is not None and advantage < 0 and r > o["dual"]
+                gain = max(gain, o["dual"] * advantage) if floored else gain
             d = x["reference"][b][t] - x["logp"][b][t]
             k3 = math.exp(d) - 1 - d
             gain *= x["correction"][b][t] if o["correction"] else 1.0

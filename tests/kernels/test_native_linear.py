@@ -1,4 +1,4 @@
-"""Log-probs and policy losses of a linear layer in blocks, against the definition in float64; and how little they hold."""
+"""Log-probs and policy losses of a linear layer in blocks, against the definition in float64, and what they hold."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def test_nothing_asked_gives_nothing() -> None:
 def test_a_target_outside_the_vocabulary_is_named() -> None:
     with pytest.raises(IndexError, match="target 7 is not in a vocabulary of 5"):
         rk.linear_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 7]), impl="native")
+    kept = torch.tensor([[1, -1], [9, 2]])
     with pytest.raises(IndexError, match="kept token 9 is not in a vocabulary of 5"):
-        kept = torch.tensor([[1, -1], [9, 2]])
         rk.kept_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 2]), kept, impl="native")
 
 

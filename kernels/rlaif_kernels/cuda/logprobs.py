@@ -35,7 +35,7 @@ def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor
     return state
 
 
-def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
+def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:  # noqa: ARG001  these states are in units of z
     """`Backend.merge`, in plain torch: it is for shards, of which there are few."""
     tops = torch.stack([state[:, 0], other[:, 0]])
     top = tops.amax(0)

@@ -29,7 +29,7 @@ class KeptProducts(torch.autograd.Function):
         return products
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, ids = ctx.saved_tensors
         slopes = slopes.resolve_neg().contiguous()

@@ -19,7 +19,18 @@ from rlaif_kernels import sharded
 from rlaif_kernels.native import KINDS, address, binary, quick
 from rlaif_kernels.rows import Rows, Said
 
-__all__ = ["at_once", "check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
+__all__ = [
+    "at_once",
+    "check",
+    "check_ids",
+    "descend",
+    "finish",
+    "fold",
+    "forward",
+    "merge",
+    "sharded_logprobs",
+    "token_logprobs",
+]
 
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
@@ -59,10 +70,10 @@ def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
 def at_once(
     logits: Tensor, targets: Tensor, transform: tuple[Any, ...], entropy: bool, *, back: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None] | None:
-    """Log-probs and entropies, shaped as the targets, of logits [..., V] and a `Transform`, if they are plain; else None.
+    """Log-probs and entropies, shaped as the targets, of logits [..., V] and a `Transform` that are plain; else None.
 
-    The binary looks at the tensors by itself: asking them in Python what they are takes ten times as long. `back`: the way
-    back will be gone, which needs the third, `Said.largest` and `Said.logsum` as [2,N].
+    The binary looks at the tensors by itself: asking them in Python what they are takes ten times as long. `back`: the
+    way back will be gone, which needs the third, `Said.largest` and `Said.logsum` as [2,N].
     """
     temperature, softcap, scale, ignored = transform
     if variant or not quick or type(temperature) is not float:
@@ -79,7 +90,7 @@ def at_once(
 def descend(
     logits: Tensor, rows: Rows, first: int, said: Said, of_logp: Tensor | None, of_entropy: Tensor | None, out: Tensor
 ) -> None:
-    inner, stride, outer = _steps(out)
+    _, stride, outer = _steps(out)
     binary.logprobs_descend(
         *_block(logits, rows, first),
         address(of_logp),

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels.native import address, binary
-from rlaif_kernels.reference.losses import METRICS, Aggregation, Estimator, Objective, PolicyLoss, Ratio, token_weights
+from rlaif_kernels.reference.losses import METRICS, Aggregation, Estimator, Objective, PolicyLoss, Ratio
 
 __all__ = ["arranged", "measured", "policy_loss"]
 
-ESTIMATORS = get_args(Estimator)  # in the order of csrc/policy.hpp
+# In the order of csrc/policy.hpp.
+ESTIMATORS, AGGREGATIONS = get_args(Estimator), get_args(Aggregation)
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
 
@@ -46,9 +47,11 @@ def policy_loss(
 
 def arranged(of: dict[str, Any]) -> tuple[list[Tensor | None], tuple[float, ...]]:
     """The arguments of `policy_loss`, but for log-probs and entropies, as `measured` takes them."""
-    mask, aggregation = of["mask"], of["aggregation"]
-    weights = token_weights(mask, aggregation, of["length"]) if isinstance(aggregation, str) else aggregation
+    aggregation = of["aggregation"]
+    named = isinstance(aggregation, str)
     options = (
+        AGGREGATIONS.index(aggregation) if named else len(AGGREGATIONS),
+        of["length"] or 1,
         of["objective"] == "cispo",
         of["ratio"] == "sequence",
         1 - of["low"],
@@ -59,7 +62,8 @@ def arranged(of: dict[str, Any]) -> tuple[list[Tensor | None], tuple[float, ...]
         ESTIMATORS.index(of["kl_value"]),
         ESTIMATORS.index(of["kl_gradient"]),
     )
-    return [of["old_logp"], of["advantages"], weights, mask, of["reference"], of["correction"]], options
+    names = ("old_logp", "advantages", "mask", "reference", "correction")
+    return [*[of[name] for name in names], None if named else aggregation], options
 
 
 class _PolicyLoss(torch.autograd.Function):
@@ -76,10 +80,13 @@ class _PolicyLoss(torch.autograd.Function):
         return loss, metrics
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *[one if one is None else (of_loss * one).to(dtype) for one, dtype in slopes], None, None
+        found = ctx.saved_tensors
+        if float(of_loss) != 1.0:  # it is where this is the whole loss
+            found = [one if one is None else of_loss * one for one in found]
+        given = zip(found, ctx.dtypes, strict=True)
+        return *[one if one is None or dtype is None else one.to(dtype) for one, dtype in given], None, None
 
 
 def measured(
@@ -87,19 +94,27 @@ def measured(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The loss, its metrics [8], and its gradients with respect to logp and entropy [B,T] f32.
 
-    given: old log-probs, advantages, weights, mask, reference, correction; options in the order of csrc/policy.hpp.
+    given: old log-probs, advantages, mask, reference, correction, weights; options in the order of csrc/policy.hpp.
     """
-    old, advantages, weights, mask, reference, correction = given
+    old, advantages, mask, *others = given
     assert mask is not None
     # These locals own what the addresses point at until the call returns.
-    floats = [_floats(one) for one in (logp, old, advantages, weights)]
-    flags, some = mask.contiguous(), [_floats(one) for one in (reference, entropy, correction)]
+    floats, flags = [_floats(one) for one in (logp, old, advantages)], mask.contiguous()
+    reference, correction, weights = (_floats(one) for one in others)
+    spread = _floats(entropy)
     out = torch.empty(1 + len(METRICS))
     of_logp = torch.empty(logp.shape)
     of_entropy = torch.empty(logp.shape) if entropy is not None else None
-    pointers = [*map(address, floats), flags.data_ptr(), *map(address, some)]
-    written = (of_logp.data_ptr(), address(of_entropy), out.data_ptr())
-    binary.policy_loss(*logp.shape, *pointers, *options, *written, torch.get_num_threads(), variant)
+    binary.policy_loss(
+        *logp.shape,
+        *map(address, (*floats, flags, weights)),
+        *options[:2],
+        *map(address, (reference, spread, correction)),
+        *options[2:],
+        *map(address, (of_logp, of_entropy, out)),
+        torch.get_num_threads(),
+        variant,
+    )
     return out[0], out[1:], of_logp, of_entropy
 
 

@@ -21,7 +21,7 @@ def token_logprobs(
     scale: float = 1.0,
     ignore_index: int = -100,
     entropy: bool = False,
-    inplace_backward: bool = False,  # a promise that the logits may be overwritten, of which plain torch makes no use
+    inplace_backward: bool = False,  # noqa: ARG001  leave to overwrite the logits, of which plain torch makes no use
 ) -> Tensor | tuple[Tensor, Tensor]:
     """log softmax(z)[target] with z = cap(scale * logits) / temperature and cap(u) = softcap * tanh(u / softcap).
 

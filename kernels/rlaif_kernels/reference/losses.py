@@ -57,7 +57,9 @@ class LinearPolicyLoss(NamedTuple):
     logp: Tensor
     entropy: Tensor
 
-    named = PolicyLoss.named
+    def named(self) -> dict[str, Tensor]:
+        """As that of `PolicyLoss`."""
+        return PolicyLoss(self.loss, self.metrics).named()
 
 
 def kl_estimate(

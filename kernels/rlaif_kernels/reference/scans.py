@@ -34,9 +34,9 @@ def gae(
     An episode ends where `dones` is True and at each row's last unmasked token; what follows it is worth `next_values`
     there: 0 (the default) if it terminated, V(s') if it was truncated. gamma and lam are numbers, or [B]: one a row.
     """
-    given = _padded(cu_seqlens, rewards, values, mask, dones, next_values)
-    rewards, values, mask = given.rows[:3]
-    dtype = accumulation(*given.rows)
+    packing = Packing(cu_seqlens)
+    rewards, values, mask = (packing.rows(each) for each in (rewards, values, mask))
+    dtype = accumulation(rewards, values, next_values)
     gamma, lam = _per_row(gamma, dtype), _per_row(lam, dtype)
     advantages = torch.zeros(rewards.shape, dtype=dtype, device=rewards.device)
     carry = advantages.new_zeros(len(rewards))
@@ -47,9 +47,9 @@ def gae(
         advantages[:, t] = torch.where(here, advantage, 0.0)
         carry = torch.where(here, advantage, carry)
 
-    _backwards(given.rows, gamma, dtype, visit)
+    _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
     returns = torch.where(mask, advantages + values.to(dtype), 0.0)
-    return given.packed(advantages), given.packed(returns.detach())
+    return packing.flat(advantages), packing.flat(returns.detach())
 
 
 def discounted_returns(
@@ -84,7 +84,7 @@ def lambda_returns(
     [B,T] each -> [B,T]. They are the returns of `gae`, for the recursion of G - V is that of the advantages.
     """
     options = {"dones": dones, "next_values": next_values, "cu_seqlens": cu_seqlens}
-    return gae(rewards, values, mask, gamma=gamma, lam=lam, **options)[1]  # type: ignore[arg-type]
+    return gae(rewards, values, mask, gamma=gamma, lam=lam, **options)[1]
 
 
 def vtrace(
@@ -108,13 +108,11 @@ def vtrace(
     rho_t (r_t + gamma v_{t+1} - V_t). Ends, masks and `next_values` as in `gae`, which it is at ratio 1 but for the
     advantage, whose lambda is then 1 for the step that follows.
     """
-    given = _padded(cu_seqlens, rewards, values, mask, dones, next_values, log_ratios)
-    rewards, values, mask = given.rows[:3]
-    dtype = accumulation(*given.rows)
+    packing = Packing(cu_seqlens)
+    rewards, values, mask, log_ratios = (packing.rows(each) for each in (rewards, values, mask, log_ratios))
+    dtype = accumulation(rewards, values, next_values, log_ratios)
     gamma, lam = _per_row(gamma, dtype), _per_row(lam, dtype)
-    log_ratio = given.rows[-1]
-    assert log_ratio is not None
-    ratio = log_ratio.detach().to(dtype).exp()
+    ratio = log_ratios.detach().to(dtype).exp()
     rho, trace = ratio.clamp(max=rho_clip), ratio.clamp(max=trace_clip)
     targets = torch.zeros(rewards.shape, dtype=dtype, device=rewards.device)
     advantages, carry = torch.zeros_like(targets), targets.new_zeros(len(rewards))
@@ -127,8 +125,8 @@ def vtrace(
         targets[:, t] = torch.where(here, excess + values[:, t].detach().to(dtype), 0.0)
         carry = torch.where(here, excess, carry)
 
-    _backwards(given.rows[:-1], gamma, dtype, visit)
-    return given.packed(targets), given.packed(advantages)
+    _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
+    return packing.flat(targets), packing.flat(advantages)
 
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
@@ -149,23 +147,25 @@ def _backwards(rows: Rows, gamma: float | Tensor, dtype: torch.dtype, visit: Vis
             following, last = torch.where(here, value, following), last & ~here
 
 
-class _padded:  # noqa: N801  it stands where a function would
-    """[N] tensors of B sequences as rows [B,T], with nothing unmasked behind an end; [B,T] as they are."""
+class Packing:
+    """B sequences in [N] as rows [B,T], with nothing unmasked behind an end; [B,T] where they are rows already."""
 
-    def __init__(self, cu_seqlens: Tensor | None, *tensors: Tensor | None) -> None:
+    def __init__(self, cu_seqlens: Tensor | None) -> None:
         self._here = None
-        self.rows = tensors
         if cu_seqlens is not None:
             lengths = cu_seqlens.diff()
             width = int(lengths.max()) if len(lengths) else 0
             self._here = torch.arange(width, device=lengths.device) < lengths[:, None]
-            self.rows = tuple(t if t is None else self._spread(t) for t in tensors)
 
-    def _spread(self, packed: Tensor) -> Tensor:
-        assert self._here is not None
-        return packed.new_zeros(self._here.shape).masked_scatter(self._here, packed.detach())
+    def rows(self, given: Tensor) -> Tensor:
+        if self._here is None:
+            return given
+        return given.new_zeros(self._here.shape).masked_scatter(self._here, given.detach())
 
-    def packed(self, rows: Tensor) -> Tensor:
+    def maybe(self, given: Tensor | None) -> Tensor | None:
+        return None if given is None else self.rows(given)
+
+    def flat(self, rows: Tensor) -> Tensor:
         return rows if self._here is None else rows[self._here]
 
 

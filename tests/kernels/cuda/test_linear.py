@@ -53,7 +53,8 @@ def test_states_of_parts_are_merged_to_that_of_the_whole() -> None:
     logits[0, :31] = logits[1, 31:] = -math.inf
     targets = torch.tensor([40, 3, -100, 59, 0])
     rows = Rows(targets, -100, 0.8, 1.0, 0.0, None)
-    parts = [logprobs.fold(part.contiguous(), rows, first, None) for part, first in zip(logits.split(31, 1), (0, 31))]
+    left, right = logits.split(31, 1)
+    parts = logprobs.fold(left.contiguous(), rows, 0, None), logprobs.fold(right.contiguous(), rows, 31, None)
     said = logprobs.finish(logprobs.merge(*parts, rows), rows, True)
     wanted = reference.token_logprobs(logits.double(), targets, temperature=0.8, entropy=True)
     for one, exact in zip(said[:2], wanted, strict=True):
