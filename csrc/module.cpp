@@ -28,6 +28,9 @@ void register_policy(pybind11::module_& module);
 namespace rlaif::scans {
 void register_scans(pybind11::module_& module);
 }
+namespace rlaif::whiten {
+void register_whiten(pybind11::module_& module);
+}
 
 namespace {
 
@@ -68,4 +71,5 @@ PYBIND11_MODULE(_native, module) {
     rlaif::logprobs::register_logprobs(module);
     rlaif::policy::register_policy(module);
     rlaif::scans::register_scans(module);
+    rlaif::whiten::register_whiten(module);
 }

@@ -34,7 +34,7 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "kl_estimate": ("losses", ()),
     "linear_logprobs": ("linear", ("cuda", "triton", "native")),
     "linear_policy_loss": ("linear", ("cuda", "triton", "native")),
-    "masked_whiten": ("normalise", ("cuda", "triton")),
+    "masked_whiten": ("normalise", ("cuda", "triton", "native")),
     "policy_loss": ("losses", ("cuda", "native")),
     "sharded_logprobs": ("logprobs", ("cuda", "triton", "native")),
     "token_logprobs": ("logprobs", ("cuda", "triton", "native")),

@@ -22,7 +22,8 @@ def masked_whiten(x: Tensor, mask: Tensor, *, eps: float = 1e-8, impl: Impl = "a
     """
     arguments.matching("masked_whiten", x, mask=mask)
     arguments.flags("masked_whiten", mask=mask)
-    result: Tensor = choose("masked_whiten", impl, (x, mask))(x, mask, eps=eps)
+    unfit = "computes in float32 and got float64" if x.dtype == torch.float64 else None
+    result: Tensor = choose("masked_whiten", impl, (x, mask), {"native": unfit})(x, mask, eps=eps)
     return result
 
 

@@ -21,6 +21,7 @@ def gae(
     dones: Tensor | None = None,
     next_values: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
+    out: tuple[Tensor, Tensor] | None = None,
     impl: Impl = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al., 2016) and the returns advantages + values.
@@ -29,12 +30,12 @@ def gae(
     runs over each row's unmasked tokens as if the others were cut out. An episode ends where `dones` is True and at
     each row's last unmasked token; there `next_values` is what follows: 0 (default) if the episode terminated, V(s')
     if it was truncated. Nothing is read off the mask, and `next_values` only where an episode ends. gamma and lam are
-    numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other.
+    numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other. `out` is
+    where to put the two results: new memory of their size costs more than they do.
     """
     if impl == "auto" and not torch.compiler.is_compiling() and rewards.is_cpu and (native := quick("scans")):
-        said = (
-            None if cu_seqlens is not None else native.at_once((rewards, values, mask, dones, next_values), gamma, lam)
-        )
+        plain = (rewards, values, mask, dones, next_values)
+        said = native.at_once(plain, gamma, lam, out) if cu_seqlens is None else None
         if said is not None:
             return said  # type: ignore[no-any-return]
     rows = arguments.rows_of("gae", "rewards", rewards, cu_seqlens)
@@ -47,7 +48,10 @@ def gae(
         return library.gae(**given, **options)
     run = choose("gae", impl, (rewards, values, mask, dones, next_values))
     pair: tuple[Tensor, Tensor] = run(**given, **options)
-    return pair
+    if out is None:
+        return pair
+    arguments.matching("gae", rewards, **{"out[0]": out[0], "out[1]": out[1]})
+    return out[0].copy_(pair[0]), out[1].copy_(pair[1])
 
 
 def discounted_returns(

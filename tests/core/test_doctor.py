@@ -10,6 +10,7 @@ import rlaif_core as rl
 import rlaif_kernels as rk
 from rlaif_core.cli import main
 from rlaif_core.doctor import HIDDEN, examine, rendered, switches
+from rlaif_kernels import dispatch
 
 
 def test_the_report_holds_versions_devices_kernels_and_plugins() -> None:
@@ -32,7 +33,7 @@ def test_it_is_printed_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_missing_native_kernels_are_said_aloud_and_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RLAIF_REQUIRE", raising=False)
+    monkeypatch.setattr(dispatch, "REQUIRED", "")
     monkeypatch.setattr(rk, "build_info", lambda: {"torch": "2", "native": "absent: no compiler"})
     found = examine()
     assert "the pure-Python fallback is in use" in found["notes"]["native kernels"]
@@ -48,7 +49,7 @@ def test_nothing_is_said_of_native_kernels_that_are_there(monkeypatch: pytest.Mo
 def test_a_requirement_that_is_not_met_is_a_problem_and_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RLAIF_REQUIRE", "abacus")
+    monkeypatch.setattr(dispatch, "REQUIRED", "abacus")
     assert "no such backend" in examine()["problems"]["RLAIF_REQUIRE=abacus"]
     assert main(["doctor"]) == 1
     assert "RLAIF_REQUIRE=abacus: no such backend" in capsys.readouterr().out

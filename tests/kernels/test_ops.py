@@ -23,6 +23,7 @@ GROUPS = torch.tensor([7, 1, 7, 1, 1])
 def test_an_operation_is_its_definition_plus_a_choice(name: str) -> None:
     public = dict(inspect.signature(getattr(rk, name)).parameters)
     assert public.pop("impl").default == "auto"
+    public.pop("out", None)  # where results are to be put
     defined = inspect.signature(getattr(reference, name)).parameters
     known = {k: (p.default, p.kind) for k, p in defined.items() if p.kind is not p.VAR_KEYWORD}
     given = {k: (p.default, p.kind) for k, p in public.items()}
@@ -104,6 +105,21 @@ def test_nan_off_the_mask_stays_there(impl: str) -> None:
         assert out.isfinite().all()
         assert not out[~MASK].any()
     assert sums[MASK].tolist() == pytest.approx([1.9, 1.0, 1.9, 1.0])
+
+
+@pytest.mark.parametrize("impl", ["auto", *rk.implementations("gae")])
+def test_results_are_put_where_they_are_wanted(impl: str) -> None:
+    arguments, options = CALLS["gae"]()
+    for given in (options, {**options, "lam": 0.8}):
+        wanted = rk.gae(*arguments, **given)
+        for dtype in (torch.float32, torch.float64):
+            out = torch.empty(2, 3, dtype=dtype), torch.empty(2, 3, dtype=dtype)
+            said = rk.gae(*arguments, **given, out=out, impl=impl)
+            assert said[0] is out[0]
+            assert said[1] is out[1]
+            torch.testing.assert_close(out, wanted, check_dtype=False)
+    with pytest.raises(ValueError, match=r"out\[1\] is \[3\], expected \[2, 3\]"):
+        rk.gae(*arguments, out=(torch.empty(2, 3), torch.empty(3)), impl=impl)
 
 
 ONES, IDS = torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.int64)

@@ -85,7 +85,10 @@ def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 def at_once(
-    given: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], gamma: float | Tensor, lam: float | Tensor
+    given: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
+    gamma: float | Tensor,
+    lam: float | Tensor,
+    out: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor] | None:
     """`gae` of rewards, values, mask, dones and next values, where they are dense rows in float32; None elsewhere.
 
@@ -93,6 +96,6 @@ def at_once(
     """
     if variant:
         return None
-    first, second = torch.empty_like(given[0]), torch.empty_like(given[0])
+    first, second = out or (torch.empty_like(given[0]), torch.empty_like(given[0]))
     done = binary.gae_at_once(*given, first, second, gamma, lam, torch.get_num_threads())
     return (first, second) if done else None
