@@ -83,9 +83,12 @@ class Gradients(NamedTuple):
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
         slopes = slopes if hidden.dtype == torch.float32 or not hidden.is_cuda else slopes.to(hidden.dtype)
         if self.hidden is not None:
-            self.hidden[rows] += dense.inner(slopes, head.weight[columns].to(slopes.dtype))
+            some = self.hidden[rows]
+            dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
+            if isinstance(rows, Tensor):  # then these were copies
+                self.hidden[rows] = some
         if self.weight is not None:
-            self.weight[columns] += dense.outer(slopes, hidden.to(slopes.dtype))
+            dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
         if self.bias is not None:
             self.bias[columns] += slopes.sum(0)
 

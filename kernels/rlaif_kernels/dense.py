@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Dense", "accelerate", "hindrance", "inner", "outer", "packed", "product"]
+__all__ = ["Dense", "accelerate", "add_inner", "add_outer", "hindrance", "packed", "product"]
 
 # Private operations of torch, in `torch.ops.mkldnn`; `hindrance` looks whether they are there and tries them out.
 PRODUCT, ARRANGE = "_linear_pointwise", "_reorder_linear_weight"
@@ -178,8 +178,8 @@ class _Linear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, inputs = slope.reshape(-1, slope.shape[-1]), x.reshape(-1, x.shape[-1])
         return (
-            inner(slope, weight) if wants_x else None,
-            outer(rows, inputs) if wants_weight else None,
+            _inner(slope, weight) if wants_x else None,
+            _outer(rows, inputs) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )
 
@@ -189,15 +189,31 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(x, weight, bias) if _suits(x, weight, bias) else functional.linear(x, weight, bias)
 
 
-def inner(slope: Tensor, weight: Tensor) -> Tensor:
+def _inner(slope: Tensor, weight: Tensor) -> Tensor:
     """slope [..., O], weight [O,I] -> slope @ weight [..., I]."""
     return _linear(slope, weight.t()) if _wide() else slope @ weight
 
 
-def outer(rows: Tensor, inputs: Tensor) -> Tensor:
+def _outer(rows: Tensor, inputs: Tensor) -> Tensor:
     """rows [N,O], inputs [N,I] -> rows.T @ inputs [O,I]; oneDNN is a quarter faster if its result is the taller way."""
     if not _wide():
         return rows.t() @ inputs
     if rows.shape[1] > inputs.shape[1]:
         return _linear(inputs.t(), rows.t()).t()
     return _linear(rows.t(), inputs.t())
+
+
+def add_outer(into: Tensor, rows: Tensor, inputs: Tensor) -> None:
+    """into [O,I] += rows.T @ inputs, of rows [N,O] and inputs [N,I]; not differentiable."""
+    if _wide() and _suits(rows, inputs, into):
+        into += _outer(rows, inputs)
+    else:
+        into.addmm_(rows.t(), inputs)
+
+
+def add_inner(into: Tensor, slope: Tensor, weight: Tensor) -> None:
+    """into [N,I] += slope @ weight, of slope [N,O] and weight [O,I]; not differentiable."""
+    if _wide() and _suits(slope, weight, into):
+        into += _inner(slope, weight)
+    else:
+        into.addmm_(slope, weight)

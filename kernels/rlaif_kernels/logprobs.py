@@ -58,7 +58,9 @@ def token_logprobs(
     are lost, a second backward pass raises an error, and so does whoever else needs them for a gradient.
     A target outside the vocabulary is an IndexError on the CPU; on a GPU, which is not waited for, its log-prob is NaN.
     """
-    native = quick("logprobs") if impl == "auto" and rows.usual(logits, temperature, softcap, scale) else None
+    native = (
+        quick("logprobs") if impl in ("auto", "native") and rows.usual(logits, temperature, softcap, scale) else None
+    )
     if native and not (logits.requires_grad and torch.is_grad_enabled()):
         said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
         if said is not None:

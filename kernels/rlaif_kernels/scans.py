@@ -33,7 +33,12 @@ def gae(
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other. `out` is
     where to put the two results: new memory of their size costs more than they do.
     """
-    if impl == "auto" and not torch.compiler.is_compiling() and rewards.is_cpu and (native := quick("scans")):
+    if (
+        impl in ("auto", "native")
+        and not torch.compiler.is_compiling()
+        and rewards.is_cpu
+        and (native := quick("scans"))
+    ):
         plain = (rewards, values, mask, dones, next_values)
         said = native.at_once(plain, gamma, lam, out) if cu_seqlens is None else None
         if said is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+from memory import peak
 from rlaif_kernels import chunked, native
 
 pytestmark = pytest.mark.native
@@ -145,21 +145,6 @@ def test_a_target_outside_the_vocabulary_is_named() -> None:
         rk.kept_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 2]), kept, impl="native")
 
 
-def peak(call: Any) -> int:
-    """The most bytes of tensors that existed at once during a call, beyond those before it."""
-    from torch.profiler import ProfilerActivity, profile
-
-    gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        call()
-    held = most = 0
-    for event in seen.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return most
-
-
 def test_logits_are_never_held_whole() -> None:
     rows, width, vocabulary = 1024, 32, 60_000
     hidden, weight = torch.randn(rows, width), torch.randn(vocabulary, width) * width**-0.5
@@ -234,22 +219,22 @@ def test_linear_policy_losses_are_those_of_float64(case: str, shape: tuple[int, 
 def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     x = rollouts(4, 30, 8, 50)
     seen: list[tuple[str, int]] = []
-    for name in ("product", "inner", "outer"):
+    for name, which in (("product", 0), ("add_inner", 1), ("add_outer", 1)):
         real = getattr(chunked.dense, name)
 
-        def counted(first: Tensor, *rest: Any, name: str = name, real: Any = real) -> Tensor:
-            seen.append((name, len(first)))
-            return real(first, *rest)
+        def counted(*given: Any, name: str = name, which: int = which, real: Any = real) -> Any:
+            seen.append((name, len(given[which])))
+            return real(*given)
 
         monkeypatch.setattr(chunked.dense, name, counted)
     learnt(x, torch.float32, impl="native", low=math.inf, high=math.inf)
     unmasked, moving = int(x["mask"].sum()), int((x["mask"] & (x["advantages"].nan_to_num() != 0)).sum())
     assert moving < unmasked < 120
-    assert seen == [("product", unmasked), ("inner", moving), ("outer", moving)]
+    assert seen == [("product", unmasked), ("add_inner", moving), ("add_outer", moving)]
     seen.clear()
     hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"]  # a frozen head needs two products
     rk.linear_policy_loss(hidden, weight, x["targets"], x["old_logp"], x["advantages"], x["mask"]).loss.backward()
-    assert [name for name, _ in seen] == ["product", "inner"]
+    assert [name for name, _ in seen] == ["product", "add_inner"]
 
 
 def test_gradients_are_handed_out_once() -> None:

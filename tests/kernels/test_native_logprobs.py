@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+from memory import peak
 from rlaif_kernels import native, reference
 from rlaif_kernels.dispatch import Impl
 
@@ -367,3 +368,21 @@ def test_logits_of_any_size_wherever_they_stand() -> None:
     exact = reference.token_logprobs(logits.double(), targets, entropy=True)
     for one, other in zip(said, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-6)
+
+
+def test_nothing_of_the_logits_size_is_made_but_their_gradient_and_in_place_not_even_that() -> None:
+    whole = torch.randn(4, 33, 5000, requires_grad=True)
+    logits = 4 * 4 * 32 * 5000
+    targets = torch.randint(5000, (4, 32))
+
+    def forward() -> Tensor:
+        return rk.token_logprobs(whole[:, :-1], targets, entropy=True)[0]
+
+    with torch.no_grad():
+        assert peak(forward) < logits / 100
+    assert peak(forward) < logits / 100  # no copy is kept for the way back
+    leaf = torch.randn(4, 33, 5000)[:, :-1].requires_grad_()
+    for inplace in (False, True):
+        logp = rk.token_logprobs(leaf, targets, inplace_backward=inplace)
+        most = peak(lambda logp=logp: torch.autograd.grad(logp.sum(), leaf))
+        assert most < logits / 100 if inplace else logits <= most < 1.01 * logits
