@@ -119,6 +119,15 @@ inline Integers narrowed(Float16, Vector value) {
     const Integers half = (wrong & 0x7e00) | (~wrong & ((many & 0x7c00) | (~many & ((few & subnormal) | (~few & normal)))));
     return half | ((its >> 16) & 0x8000);
 }
+#if defined(__AVX512F__)  // which has instructions for these
+inline Vector load(const Float16* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+inline void store(Float16* to, Vector value) {
+    const __m256i half = _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half);
+}
+#endif
 template <typename Number>
 Vector load(const Number* from) {
     return widened(Number{}, __builtin_convertvector(*reinterpret_cast<const Halves*>(from), Integers));
@@ -141,10 +150,18 @@ inline Pair load_pair(const Bfloat16* from) {
     const Integers both = *reinterpret_cast<const Integers*>(from);
     return {floats(both << 16), floats(both & ~0xffff)};
 }
+#if defined(__AVX512F__)
+inline Pair load_pair(const Float16* from) { return {load(from), load(from + lanes)}; }
+inline void store_pair(Float16* to, Pair pair) {
+    store(to, pair.first);
+    store(to + lanes, pair.second);
+}
+#else
 inline Pair load_pair(const Float16* from) {
     const Integers both = *reinterpret_cast<const Integers*>(from);
     return {widened(Float16{}, both & 0xffff), widened(Float16{}, (both >> 16) & 0xffff)};
 }
+#endif
 template <typename Number>
 void store_pair(Number* to, Pair pair) {
     *reinterpret_cast<Integers*>(to) = narrowed(Number{}, pair.first) | (narrowed(Number{}, pair.second) << 16);
