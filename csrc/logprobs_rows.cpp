@@ -52,12 +52,13 @@ struct Row {
     float at(std::size_t column, float shift) const { return less(part(column, column + 1), shift)[0]; }
     float most(std::size_t begin, std::size_t end) const {  // the shift that makes the largest y 0; no NaN
         const float sign = unit() < 0.0f ? -1.0f : 1.0f;
+        const auto height = [&](Vector logit) { return capped ? less(logit, 0.0f) : logit * sign; };
         Vector found = all(-__builtin_inff());
-        for (std::size_t at = begin; at < end; at += lanes) {
-            const Vector logit = part(at, end), value = capped ? less(logit, 0.0f) : logit * sign;
-            for (std::size_t lane = 0; lane < lanes && at + lane < end; ++lane) {
-                if (value[lane] > found[lane]) found[lane] = value[lane];
-            }
+        std::size_t at = begin;
+        for (; at + lanes <= end; at += lanes) found = larger(found, height(load(logits + at)));
+        const Vector rest = height(part(at, end));
+        for (std::size_t lane = 0; at + lane < end; ++lane) {
+            if (rest[lane] > found[lane]) found[lane] = rest[lane];
         }
         return sign * largest(found);
     }
@@ -107,8 +108,8 @@ struct Total {
 template <bool entropy, typename Its>
 State fold(const Its& row, std::size_t begin, std::size_t end) {
     constexpr float infinite = __builtin_inff();
-    constexpr float many = 0x1p100f, few = 0x1p-100f;
-    const float guess = row.most(begin, smaller(begin + lanes, end));
+    constexpr float many = 4.0f * tile, few = 0x1p-100f;
+    const float guess = row.most(begin, smaller(begin + 32 * lanes, end));
     Total total{guess > -infinite && guess < infinite ? guess : 0.0f, double(row.unit())};
     bool careful = false;  // from the first infinite y on
     for (std::size_t start = begin; start < end; start += tile) {
@@ -122,7 +123,9 @@ State fold(const Its& row, std::size_t begin, std::size_t end) {
             careful = true;
             sums = sums_of();
         }
-        if (sums.mass > many || (total.mass == 0.0 && sums.mass < few)) {  // the guess was far off
+        // Where the guess was far off, sums vanish, or are so large that little is left of an entropy, or overflow. Not that
+        // entropies are asked decides, for log-probs are the same bits with and without.
+        if (sums.mass > many || (total.mass == 0.0 && sums.mass < few)) {
             const float most = row.most(start, stop);
             if (most > -infinite && most < infinite) {
                 total.move(most);
