@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(THREADS) fold_columns(Logits logits, Asked ask
     const bool ignored = target == asked.ignored;
     State state = into.parts ? nothing() : before(into, row);
     if (!ignored) {
-        const T* data = static_cast<const T*>(logits.data) + row * logits.stride;
+        const T* data = static_cast<const T*>(logits.data) + start_of(logits.layout, row);
         const Transform<CAPPED> transform(asked, row);
         const Size end = into.parts ? part + 1 : into.tiles;
         for (Size tile = part; tile < end; ++tile) {

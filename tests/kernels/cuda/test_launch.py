@@ -63,7 +63,7 @@ def test_a_barrier_that_some_threads_miss_is_noticed(emulator: Any) -> None:
 
 
 def test_more_blocks_than_a_grid_holds_are_an_error_and_not_a_wrong_answer(built: Any) -> None:
-    logits = (0, 0, 1, 2**31, 1, 0)
+    logits = (0, 0, (1, 0, 1), 2**31, 1, 0)
     with pytest.raises(ValueError, match=r"fold of \[2147483648, 1\], fold_columns: more blocks than a grid holds"):
         built.binary.fold((0, 0), logits, (0, -100, 0, 1.0, 1.0, 0.0), 0, True, (0, 0, 0, 0), 0)
 

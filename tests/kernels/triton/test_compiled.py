@@ -48,13 +48,14 @@ class Case(NamedTuple):
 
 def rows(dtype: str) -> dict[str, Case]:
     """With a softcap and a temperature a row, which take the most registers."""
-    given = ASKED | {"logits": f"*{dtype}"} | each("i32", "stride first width segments")
+    given = ASKED | {"logits": f"*{dtype}"} | each("i32", "group far near first width segments")
     given |= {"SOFTCAP": True, "BLOCK": logprobs.BLOCK, "SEGMENT": logprobs.SEGMENT}
     states = {"states": "*fp32", "slots": "i32", "MOMENT": True, "WHOLE": True}
-    told = each("*fp32", "largest logsum entropy of_logp of_entropy") | {"out": f"*{dtype}", "out_stride": "i32"}
-    apart, warps = ("stride", "out_stride"), logprobs.WARPS
+    told = each("*fp32", "largest logsum entropy of_logp of_entropy")
+    told |= {"out": f"*{dtype}"} | each("i32", "out_group out_far out_near")
+    warps, apart = logprobs.WARPS, ("far", "near", "out_far", "out_near")
     return {
-        f"fold {dtype}": Case(row_kernels.fold, given | states, 64, (WIDE_LOAD,), apart, warps),
+        f"fold {dtype}": Case(row_kernels.fold, given | states, 64, (WIDE_LOAD,), apart[:2], warps),
         f"descend {dtype}": Case(row_kernels.descend, given | told, 128, (WIDE_LOAD, WIDE_STORE), apart, warps),
     }
 
