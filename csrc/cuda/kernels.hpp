@@ -58,6 +58,29 @@ void finish(Queue queue, Size rows, const Asked& asked, const float* state, cons
 void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& said, const float* of_logp,
              const float* of_entropy, void* out, const Layout& out_layout);
 
+// ---- products with a few rows of a matrix each, rlaif_kernels/sparse.py ------------------------------------------
+
+// [height, width]; dense rows, `stride` numbers apart.
+struct Table {
+    Number number;
+    const void* data;
+    Size stride, height, width;
+};
+
+// [rows, height of a table] in compressed rows: row r has factors[i] in column columns[i] for bounds[r] <= i <
+// bounds[r + 1]. A column below 0 stands for none.
+struct Sparse {
+    Size rows;
+    const std::int64_t *bounds, *columns;
+    const float* factors;
+};
+
+// out [left.height, many]: left[n] . right[ids[n, k]], 0 where the id is below 0.
+void sampled_product(Queue queue, const Table& left, const Table& right, Size many, const std::int64_t* ids,
+                     float* out);
+// out [rows, table.width], of the table's numbers.
+void sparse_product(Queue queue, const Sparse& sparse, const Table& table, void* out);
+
 // ---- scans ------------------------------------------------------------------------------------------------------
 
 // Tokens that one thread takes in at a time; a tile is what a block takes in.

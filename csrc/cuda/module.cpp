@@ -82,6 +82,35 @@ void bind_rows(py::module_& module) {
     module.attr("COLUMNS") = COLUMNS;
 }
 
+// (dtype, data, stride, height, width)
+using TableGiven = std::tuple<int, Address, Size, Size, Size>;
+
+Table table_of(const TableGiven& given) {
+    const auto [number, data, stride, height, width] = given;
+    return {Number(number), at<const void>(data), stride, height, width};
+}
+
+void bind_sparse(py::module_& module) {
+    module.def(
+        "sampled_product",
+        [](const QueueGiven& queue, const TableGiven& left, const TableGiven& right, Size many, Address ids,
+           Address out) {
+            sampled_product(queue_of(queue), table_of(left), table_of(right), many, at<const std::int64_t>(ids),
+                            at<float>(out));
+        },
+        py::arg("queue"), py::arg("left"), py::arg("right"), py::arg("many"), py::arg("ids"), py::arg("out"));
+    module.def(
+        "sparse_product",
+        [](const QueueGiven& queue, Size rows, Address bounds, Address columns, Address factors,
+           const TableGiven& table, Address out) {
+            const Sparse sparse{rows, at<const std::int64_t>(bounds), at<const std::int64_t>(columns),
+                                at<const float>(factors)};
+            sparse_product(queue_of(queue), sparse, table_of(table), at<void>(out));
+        },
+        py::arg("queue"), py::arg("rows"), py::arg("bounds"), py::arg("columns"), py::arg("factors"),
+        py::arg("table"), py::arg("out"));
+}
+
 template <typename Real>
 void bind_scans_and_whitening(py::module_& module, const std::string& suffix) {
     module.def(
@@ -181,6 +210,7 @@ PYBIND11_MODULE(_native_cuda, module) {
     module.doc() = "Compiled CUDA kernels; the modules of rlaif_kernels.cuda that call them check what they pass.";
     module.def("build_info", &build_info);
     bind_rows(module);
+    bind_sparse(module);
     bind<float>(module, "f32");
     bind<double>(module, "f64");
     module.attr("ITEMS") = ITEMS<float>;

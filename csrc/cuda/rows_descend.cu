@@ -50,7 +50,7 @@ void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& 
              const float* of_entropy, void* out, const Layout& out_layout) {
     Call call("descend", logits.rows, logits.width, queue);
     const Size tiles = blocks_for(logits.width, COLUMNS);
-    for_numbers(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
+    for_logits(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
         using T = decltype(number);
         call.launch("descend_columns", descend_columns<T, decltype(capped)::value>, logits.rows * tiles, THREADS,
                     logits, asked, said, Slopes{of_logp, of_entropy}, static_cast<T*>(out), out_layout, tiles);

@@ -150,7 +150,7 @@ void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, b
     const Size tiles = blocks_for(logits.width, COLUMNS);
     if (tiles == 0) parts = nullptr;
     const Into into{state, parts, fresh || !state, said, tiles};
-    for_numbers(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
+    for_logits(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
         call.launch("fold_columns", fold_columns<decltype(number), decltype(capped)::value>,
                     logits.rows * (parts ? tiles : 1), THREADS, logits, asked, into);
     });

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from rlaif_kernels import gpu
 
-__all__ = ["DEVICE", "address", "binary", "build_info", "few", "missing", "plain", "queue", "refuses"]
+__all__ = ["DEVICE", "NUMBERS", "address", "binary", "build_info", "few", "missing", "plain", "queue", "refuses"]
 
 DEVICE = "cuda"
+NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/cuda/kernels.hpp
 FEW = 512  # rows or fewer are shared out among several blocks each: four for each of the 132 processors of an H100
 
 binary: Any

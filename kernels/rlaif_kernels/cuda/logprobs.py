@@ -15,13 +15,12 @@ from torch import Tensor
 
 from rlaif_kernels import cuda, sharded
 from rlaif_kernels import rows as row_kernels
-from rlaif_kernels.cuda import address
+from rlaif_kernels.cuda import NUMBERS, address
 from rlaif_kernels.gpu import check, check_ids, height_of, layout
 from rlaif_kernels.rows import Rows, Said
 
 __all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/cuda/kernels.hpp
 NOWHERE = (0, 0, 0, 0)
 
 token_logprobs = partial(row_kernels.token_logprobs, sys.modules[__name__])
@@ -104,7 +103,7 @@ def _room(like: Tensor, entropy: bool) -> Said:
 
 
 def _logits(logits: Tensor, first: int) -> tuple[Any, ...]:
-    return DTYPES[logits.dtype], address(logits), layout(logits), height_of(logits), logits.shape[-1], first
+    return NUMBERS[logits.dtype], address(logits), layout(logits), height_of(logits), logits.shape[-1], first
 
 
 def _asked(rows: Rows) -> tuple[float, ...]:

@@ -16,11 +16,12 @@ if backend.interpreted:
 
 import triton.language as tl
 
-from rlaif_kernels.triton import linear, logprobs, normalise, scans
+from rlaif_kernels.triton import linear, logprobs, normalise, scans, sparse
 from rlaif_kernels.triton.kernels import linear as linear_kernels
 from rlaif_kernels.triton.kernels import normalise as normalise_kernels
 from rlaif_kernels.triton.kernels import rows as row_kernels
 from rlaif_kernels.triton.kernels import scans as scan_kernels
+from rlaif_kernels.triton.kernels import sparse as sparse_kernels
 
 CAPABILITIES = (80, 90, 100)
 WIDE_LOAD, WIDE_STORE = r"ld\.global\S*\.v4\.b32", r"st\.global\S*\.v4\.b32"
@@ -94,6 +95,19 @@ def products(capability: int) -> dict[str, Case]:
     return cases
 
 
+def sparse_products(dtype: str) -> dict[str, Case]:
+    sizes = each("i32", "height width pieces")
+    sampled = each(f"*{dtype}", "left right") | each("i32", "left_stride right_stride many") | sizes
+    sampled |= {"ids": "*i64", "out": "*fp32", "IDS": sparse.IDS, "DEPTH": sparse.DEPTH}
+    summed = each("*i64", "bounds columns") | {"factors": "*fp32", "stride": "i32"} | sizes
+    summed |= each(f"*{dtype}", "table out") | {"TERMS": sparse.TERMS, "BLOCK": sparse.BLOCK}
+    apart = ("left_stride", "right_stride", "width")
+    return {
+        f"sampled {dtype}": Case(sparse_kernels.sampled_product, sampled, 128, (WIDE_LOAD,), apart),
+        f"summed {dtype}": Case(sparse_kernels.sparse_product, summed, 128, (WIDE_LOAD,), ("stride", "width")),
+    }
+
+
 def without(case: Case, names: str) -> Case:
     """The same where these are not given."""
     return case._replace(arguments=case.arguments | each(None, names))
@@ -148,10 +162,12 @@ def cases(capability: int) -> dict[str, Case]:
     most = ("vtrace, rows", "vtrace, blocks")
     if capability == 90:
         wide = {name: case for name, case in recursions("fp64").items() if name.startswith(most)}
-        rest = rows("fp32") | whitening() | {"join": join()} | lean() | recursions("fp32") | wide
+        rest = (
+            rows("fp32") | sparse_products("fp32") | whitening() | {"join": join()} | lean() | recursions("fp32") | wide
+        )
     else:
         rest = {name: case for name, case in recursions("fp32").items() if name.startswith(most)}
-    return rows("bf16") | products(capability) | rest
+    return rows("bf16") | sparse_products("bf16") | products(capability) | rest
 
 
 @pytest.mark.parametrize(
