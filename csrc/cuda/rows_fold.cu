@@ -86,7 +86,8 @@ __device__ void say(const Said& said, Size row, const State& state, bool ignored
     said.logp[row] = ignored ? 0.0f : state.chosen - state.top - logsum;
     if (said.entropy) said.entropy[row] = ignored ? 0.0f : logsum - state.moment / state.sum;  // both terms >= 0
     said.largest[row] = ignored ? 0.0f : state.top;
-    said.logsum[row] = ignored ? 0.0f : logsum;
+    // NaN also where only the target has none, so that `descend` knows of it though it is not handed the log-prob.
+    said.logsum[row] = ignored ? 0.0f : state.chosen != state.chosen ? NAN : logsum;
 }
 
 // One thread's last act for a row. Where a whole vocabulary was folded, a target that is not in it is known as such.
