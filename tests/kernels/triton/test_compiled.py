@@ -148,8 +148,8 @@ def recursions(dtype: str) -> dict[str, Case]:
 
 def whitening() -> dict[str, Case]:
     tile = {"x": "*fp32", "mask": "*u8", "size": "i32", "DTYPE": tl.float32, "TILE": normalise.TILE}
-    merged = {"parts": "*fp64", "tiles": "i32", "moments": "*fp64", "TILES": normalise.TILES}
-    moved = tile | {"moments": "*fp64", "out": "*fp32", "EPS": 1e-8}
+    merged = {"parts": "*fp64", "tiles": "i32", "moments": "*fp64", "EPS": 1e-8, "TILES": normalise.TILES}
+    moved = tile | {"moments": "*fp64", "out": "*fp32"}
     return {
         "partials": Case(normalise_kernels.partials, tile | {"parts": "*fp64"}, 128, (WIDE_LOAD,), ("size",)),
         "merge": Case(normalise_kernels.merge, merged, 64),
