@@ -32,15 +32,19 @@ struct Run {
     static_assert(BYTES % sizeof(Word) == 0, "whole words");
     T at[N];
 
-    static __device__ bool is_aligned(const T* address) {
+    static __host__ __device__ bool is_aligned(const T* address) {
         return reinterpret_cast<std::uintptr_t>(address) % sizeof(Word) == 0;
+    }
+    // All of them, aligned.
+    __device__ void load_whole(const T* from) {
+        Word words[WORDS];
+#pragma unroll
+        for (int i = 0; i < WORDS; ++i) words[i] = __ldca(reinterpret_cast<const Word*>(from) + i);
+        memcpy(at, words, BYTES);
     }
     __device__ void load(const T* from, std::int64_t there) {
         if (there >= N && is_aligned(from)) {
-            Word words[WORDS];
-#pragma unroll
-            for (int i = 0; i < WORDS; ++i) words[i] = __ldca(reinterpret_cast<const Word*>(from) + i);
-            memcpy(at, words, BYTES);
+            load_whole(from);
         } else {
 #pragma unroll
             for (int i = 0; i < N; ++i) at[i] = i < there ? from[i] : T{};

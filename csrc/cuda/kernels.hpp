@@ -21,11 +21,18 @@ enum class Number : int { f32, bf16, f16, f64 };
 // Columns that one block takes in at a time. A row is cut up by its width alone, so its numbers depend on no other row.
 inline constexpr Size COLUMNS = 8192;
 
-// [rows, width]: the tokens `first`, `first` + 1, ... of the vocabulary; dense rows, `stride` numbers apart.
+// Where dense rows begin: row n at (n / group) * far + (n % group) * near, in numbers. Two strides, because the rows
+// of logits[:, :-1], the usual view, are not all equally far apart.
+struct Layout {
+    Size group, far, near;
+};
+
+// [rows, width]: the tokens `first`, `first` + 1, ... of the vocabulary.
 struct Logits {
     Number number;
     const void* data;
-    Size stride, rows, width, first;
+    Layout layout;
+    Size rows, width, first;
 };
 
 // z = cap * tanh(scale * logit / cap) / temperature, or scale * logit / temperature where cap is 0.
@@ -47,9 +54,32 @@ struct Said {
 void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, bool fresh, const Said& said,
           float* parts);
 void finish(Queue queue, Size rows, const Asked& asked, const float* state, const Said& said);
-// out [rows, width], of the logits' numbers and `out_stride` apart; may be the logits. A null slope is 0.
+// out [rows, width], of the logits' numbers; may be the logits. A null slope is 0.
 void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& said, const float* of_logp,
-             const float* of_entropy, void* out, Size out_stride);
+             const float* of_entropy, void* out, const Layout& out_layout);
+
+// ---- products with a few rows of a matrix each, rlaif_kernels/sparse.py ------------------------------------------
+
+// [height, width]; dense rows, `stride` numbers apart.
+struct Table {
+    Number number;
+    const void* data;
+    Size stride, height, width;
+};
+
+// [rows, height of a table] in compressed rows: row r has factors[i] in column columns[i] for bounds[r] <= i <
+// bounds[r + 1]. A column below 0 stands for none.
+struct Sparse {
+    Size rows;
+    const std::int64_t *bounds, *columns;
+    const float* factors;
+};
+
+// out [left.height, many]: left[n] . right[ids[n, k]], 0 where the id is below 0.
+void sampled_product(Queue queue, const Table& left, const Table& right, Size many, const std::int64_t* ids,
+                     float* out);
+// out [rows, table.width], of the table's numbers.
+void sparse_product(Queue queue, const Sparse& sparse, const Table& table, void* out);
 
 // ---- scans ------------------------------------------------------------------------------------------------------
 

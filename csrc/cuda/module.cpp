@@ -29,8 +29,9 @@ py::dict build_info() {
 
 // What rows.py asks, as Python passes it: (targets, ignored, temperatures, temperature, scale, cap).
 using AskedGiven = std::tuple<Address, std::int64_t, Address, float, float, float>;
-// (dtype, data, stride, rows, width, first)
-using LogitsGiven = std::tuple<int, Address, Size, Size, Size, Size>;
+using LayoutGiven = std::tuple<Size, Size, Size>;
+// (dtype, data, layout, rows, width, first)
+using LogitsGiven = std::tuple<int, Address, LayoutGiven, Size, Size, Size>;
 using SaidGiven = std::tuple<Address, Address, Address, Address>;
 using QueueGiven = std::tuple<int, Address>;
 
@@ -41,9 +42,11 @@ Asked asked_of(const AskedGiven& given) {
     return {at<const std::int64_t>(targets), ignored, at<const float>(temperatures), temperature, scale, cap};
 }
 
+Layout layout_of(const LayoutGiven& given) { return {std::get<0>(given), std::get<1>(given), std::get<2>(given)}; }
+
 Logits logits_of(const LogitsGiven& given) {
-    const auto [number, data, stride, rows, width, first] = given;
-    return {Number(number), at<const void>(data), stride, rows, width, first};
+    const auto [number, data, layout, rows, width, first] = given;
+    return {Number(number), at<const void>(data), layout_of(layout), rows, width, first};
 }
 
 Said said_of(const SaidGiven& given) {
@@ -70,13 +73,42 @@ void bind_rows(py::module_& module) {
     module.def(
         "descend",
         [](const QueueGiven& queue, const LogitsGiven& logits, const AskedGiven& asked, const SaidGiven& said,
-           Address of_logp, Address of_entropy, Address out, Size out_stride) {
+           Address of_logp, Address of_entropy, Address out, const LayoutGiven& out_layout) {
             descend(queue_of(queue), logits_of(logits), asked_of(asked), said_of(said), at<const float>(of_logp),
-                    at<const float>(of_entropy), at<void>(out), out_stride);
+                    at<const float>(of_entropy), at<void>(out), layout_of(out_layout));
         },
         py::arg("queue"), py::arg("logits"), py::arg("asked"), py::arg("said"), py::arg("of_logp"),
-        py::arg("of_entropy"), py::arg("out"), py::arg("out_stride"));
+        py::arg("of_entropy"), py::arg("out"), py::arg("out_layout"));
     module.attr("COLUMNS") = COLUMNS;
+}
+
+// (dtype, data, stride, height, width)
+using TableGiven = std::tuple<int, Address, Size, Size, Size>;
+
+Table table_of(const TableGiven& given) {
+    const auto [number, data, stride, height, width] = given;
+    return {Number(number), at<const void>(data), stride, height, width};
+}
+
+void bind_sparse(py::module_& module) {
+    module.def(
+        "sampled_product",
+        [](const QueueGiven& queue, const TableGiven& left, const TableGiven& right, Size many, Address ids,
+           Address out) {
+            sampled_product(queue_of(queue), table_of(left), table_of(right), many, at<const std::int64_t>(ids),
+                            at<float>(out));
+        },
+        py::arg("queue"), py::arg("left"), py::arg("right"), py::arg("many"), py::arg("ids"), py::arg("out"));
+    module.def(
+        "sparse_product",
+        [](const QueueGiven& queue, Size rows, Address bounds, Address columns, Address factors,
+           const TableGiven& table, Address out) {
+            const Sparse sparse{rows, at<const std::int64_t>(bounds), at<const std::int64_t>(columns),
+                                at<const float>(factors)};
+            sparse_product(queue_of(queue), sparse, table_of(table), at<void>(out));
+        },
+        py::arg("queue"), py::arg("rows"), py::arg("bounds"), py::arg("columns"), py::arg("factors"),
+        py::arg("table"), py::arg("out"));
 }
 
 template <typename Real>
@@ -178,6 +210,7 @@ PYBIND11_MODULE(_native_cuda, module) {
     module.doc() = "Compiled CUDA kernels; the modules of rlaif_kernels.cuda that call them check what they pass.";
     module.def("build_info", &build_info);
     bind_rows(module);
+    bind_sparse(module);
     bind<float>(module, "f32");
     bind<double>(module, "f64");
     module.attr("ITEMS") = ITEMS<float>;

@@ -13,13 +13,13 @@ struct Slopes {
 
 template <typename T, bool CAPPED>
 __global__ void __launch_bounds__(THREADS)
-    descend_columns(Logits logits, Asked asked, Said said, Slopes slopes, T* out, Size out_stride, Size tiles) {
+    descend_columns(Logits logits, Asked asked, Said said, Slopes slopes, T* out, Layout out_layout, Size tiles) {
     const Size row = blockIdx.x / tiles, first = blockIdx.x % tiles * COLUMNS;
     const Size end = first + COLUMNS < logits.width ? first + COLUMNS : logits.width;
     const std::int64_t target = asked.targets[row];
     const bool ignored = target == asked.ignored;
-    const T* from = static_cast<const T*>(logits.data) + row * logits.stride;
-    T* to = out + row * out_stride;
+    const T* from = static_cast<const T*>(logits.data) + start_of(logits.layout, row);
+    T* to = out + start_of(out_layout, row);
     float of_logp = 0.0f, of_entropy = 0.0f, entropy = 0.0f, largest = 0.0f, logsum = 0.0f;
     if (!ignored) {
         // What has no log-prob, for a target outside the vocabulary or NaN in the row, has no gradient either.
@@ -47,13 +47,13 @@ __global__ void __launch_bounds__(THREADS)
 }  // namespace
 
 void descend(Queue queue, const Logits& logits, const Asked& asked, const Said& said, const float* of_logp,
-             const float* of_entropy, void* out, Size out_stride) {
+             const float* of_entropy, void* out, const Layout& out_layout) {
     Call call("descend", logits.rows, logits.width, queue);
     const Size tiles = blocks_for(logits.width, COLUMNS);
-    for_numbers(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
+    for_logits(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
         using T = decltype(number);
         call.launch("descend_columns", descend_columns<T, decltype(capped)::value>, logits.rows * tiles, THREADS,
-                    logits, asked, said, Slopes{of_logp, of_entropy}, static_cast<T*>(out), out_stride, tiles);
+                    logits, asked, said, Slopes{of_logp, of_entropy}, static_cast<T*>(out), out_layout, tiles);
     });
 }
 

@@ -86,7 +86,8 @@ __device__ void say(const Said& said, Size row, const State& state, bool ignored
     said.logp[row] = ignored ? 0.0f : state.chosen - state.top - logsum;
     if (said.entropy) said.entropy[row] = ignored ? 0.0f : logsum - state.moment / state.sum;  // both terms >= 0
     said.largest[row] = ignored ? 0.0f : state.top;
-    said.logsum[row] = ignored ? 0.0f : logsum;
+    // NaN also where only the target has none, so that `descend` knows of it though it is not handed the log-prob.
+    said.logsum[row] = ignored ? 0.0f : state.chosen != state.chosen ? NAN : logsum;
 }
 
 // One thread's last act for a row. Where a whole vocabulary was folded, a target that is not in it is known as such.
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(THREADS) fold_columns(Logits logits, Asked ask
     const bool ignored = target == asked.ignored;
     State state = into.parts ? nothing() : before(into, row);
     if (!ignored) {
-        const T* data = static_cast<const T*>(logits.data) + row * logits.stride;
+        const T* data = static_cast<const T*>(logits.data) + start_of(logits.layout, row);
         const Transform<CAPPED> transform(asked, row);
         const Size end = into.parts ? part + 1 : into.tiles;
         for (Size tile = part; tile < end; ++tile) {
@@ -150,7 +151,7 @@ void fold(Queue queue, const Logits& logits, const Asked& asked, float* state, b
     const Size tiles = blocks_for(logits.width, COLUMNS);
     if (tiles == 0) parts = nullptr;
     const Into into{state, parts, fresh || !state, said, tiles};
-    for_numbers(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
+    for_logits(logits.number, asked.cap > 0.0f, [&](auto number, auto capped) {
         call.launch("fold_columns", fold_columns<decltype(number), decltype(capped)::value>,
                     logits.rows * (parts ? tiles : 1), THREADS, logits, asked, into);
     });

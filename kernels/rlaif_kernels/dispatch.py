@@ -30,7 +30,7 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ()),
     "gae": ("scans", ("cuda", "triton", "native")),
     "group_normalise": ("normalise", ()),
-    "kept_logprobs": ("linear", ("native",)),
+    "kept_logprobs": ("linear", ("cuda", "triton", "native")),
     "kl_estimate": ("losses", ()),
     "linear_logprobs": ("linear", ("cuda", "triton", "native")),
     "linear_policy_loss": ("linear", ("cuda", "triton", "native")),

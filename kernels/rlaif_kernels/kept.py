@@ -40,7 +40,8 @@ def kept_logprobs(
     there = ids >= 0
     logits = products(hidden.reshape(targets.numel(), hidden.shape[-1]), weight, ids)
     if bias is not None:
-        logits = logits + bias.float()[ids.where(there, 0)].where(there, 0.0)
+        known = there & (ids < len(bias))  # where a GPU is asked, nobody has checked
+        logits = logits + bias.float()[ids.where(known, 0)].where(known, 0.0)
     if isinstance(temperature, Tensor):
         temperature = temperature.expand(targets.shape).reshape(-1)
     z = z_of(logits, ignored, temperature, softcap, scale).masked_fill(~there, -torch.inf)

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif_kernels.rows import transformed
+from rlaif_kernels import gpu
 
-__all__ = ["DEVICE", "address", "binary", "build_info", "few", "missing", "plain", "queue", "refuses"]
+__all__ = ["DEVICE", "NUMBERS", "address", "binary", "build_info", "few", "missing", "plain", "queue", "refuses"]
 
 DEVICE = "cuda"
+NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/cuda/kernels.hpp
 FEW = 512  # rows or fewer are shared out among several blocks each: four for each of the 132 processors of an H100
 
 binary: Any
@@ -53,22 +54,7 @@ def build_info() -> dict[str, str]:
 
 def refuses(tensors: Sequence[Tensor | None]) -> str | None:
     """Why these tensors cannot be handed over as bare addresses; None if they can."""
-    devices = set()
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            return f"needs plain tensors and got {type(tensor).__name__}"
-        if tensor.device.type != DEVICE:
-            return f"runs on CUDA devices and got a tensor on {tensor.device}"
-        if tensor.layout != torch.strided or tensor.is_neg() or tensor.is_conj() or tensor.is_nested:
-            return "needs dense tensors"
-        devices.add(tensor.device)
-    if len(devices) > 1:
-        return "needs tensors on one device and got " + " and ".join(sorted(map(str, devices)))
-    if torch.compiler.is_compiling() or transformed():
-        return "cannot be traced by torch.compile or torch.func"
-    return None
+    return gpu.refuses(tensors, DEVICE)
 
 
 def queue(tensor: Tensor) -> tuple[int, int]:

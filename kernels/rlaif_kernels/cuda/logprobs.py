@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlaif_kernels import cuda, sharded
 from rlaif_kernels import rows as row_kernels
-from rlaif_kernels.cuda import address
+from rlaif_kernels.cuda import NUMBERS, address
+from rlaif_kernels.gpu import check, check_ids, height_of, layout
 from rlaif_kernels.rows import Rows, Said
 
 __all__ = ["check", "check_ids", "descend", "finish", "fold", "forward", "merge", "sharded_logprobs", "token_logprobs"]
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/cuda/kernels.hpp
 NOWHERE = (0, 0, 0, 0)
 
 token_logprobs = partial(row_kernels.token_logprobs, sys.modules[__name__])
@@ -30,7 +31,7 @@ def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor
     """`Backend.fold`: take in the columns `first`, `first` + 1, ... of the vocabulary."""
     fresh = state is None
     if state is None:
-        state = torch.empty(len(logits), 4, dtype=torch.float32, device=logits.device)
+        state = torch.empty(height_of(logits), 4, dtype=torch.float32, device=logits.device)
     _take_in(logits, rows, first, address(state), fresh, NOWHERE)
     return state
 
@@ -45,14 +46,6 @@ def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:  # noqa: ARG001  
     masses, moments = torch.stack([state[:, 1], other[:, 1]]), torch.stack([state[:, 2], other[:, 2]])
     moment = (share * (moments + far * masses)).sum(0)
     return state.copy_(torch.stack([top, (share * masses).sum(0), moment, state[:, 3] + other[:, 3]], 1))
-
-
-def check(rows: Rows, vocabulary: int) -> None:
-    """Nothing: it would wait for the device."""
-
-
-def check_ids(ids: Tensor, vocabulary: int) -> None:
-    """Nothing, as in `check`."""
 
 
 def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
@@ -87,15 +80,15 @@ def descend(
         tuple(map(address, said)),
         *map(address, slopes),
         address(out),
-        out.stride(0),
+        layout(out),
     )
 
 
 def _take_in(logits: Tensor, rows: Rows, first: int, state: int, fresh: bool, said: tuple[int, ...]) -> None:
-    pieces = -(-logits.shape[1] // cuda.binary.COLUMNS)
+    height, pieces = height_of(logits), -(-logits.shape[-1] // cuda.binary.COLUMNS)
     parts = None
-    if pieces > 1 and cuda.few(len(logits)):
-        parts = torch.empty(len(logits), pieces, 4, dtype=torch.float32, device=logits.device)
+    if pieces > 1 and cuda.few(height):
+        parts = torch.empty(height, pieces, 4, dtype=torch.float32, device=logits.device)
     where = cuda.queue(logits)
     cuda.binary.fold(where, _logits(logits, first), _asked(rows), state, fresh, said, address(parts))
 
@@ -104,14 +97,13 @@ def _room(like: Tensor, entropy: bool) -> Said:
     """Memory of its own for each, so that writing to one is not writing to another."""
 
     def numbers() -> Tensor:
-        return torch.empty(len(like), dtype=torch.float32, device=like.device)
+        return torch.empty(height_of(like), dtype=torch.float32, device=like.device)
 
     return Said(numbers(), numbers() if entropy else None, numbers(), numbers())
 
 
-def _logits(logits: Tensor, first: int) -> tuple[int, ...]:
-    count, width = logits.shape
-    return DTYPES[logits.dtype], address(logits), logits.stride(0), count, width, first
+def _logits(logits: Tensor, first: int) -> tuple[Any, ...]:
+    return NUMBERS[logits.dtype], address(logits), layout(logits), height_of(logits), logits.shape[-1], first
 
 
 def _asked(rows: Rows) -> tuple[float, ...]:

@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
-from rlaif_kernels.rows import transformed
+from rlaif_kernels import gpu
 
 __all__ = ["OPTIONS", "build_info", "device_of", "interpreted", "missing", "refuses"]
 
@@ -46,24 +45,7 @@ def build_info() -> dict[str, str]:
 
 def refuses(tensors: Sequence[Tensor | None]) -> str | None:
     """Why these tensors cannot be handed to a kernel; None if they can."""
-    if torch.compiler.is_compiling():
-        return "cannot be traced by torch.compile"
-    if transformed():
-        return "is not for torch.func"
-    given = [tensor for tensor in tensors if tensor is not None]
-    place = "cpu" if interpreted else "cuda"
-    for tensor in given:
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            return f"needs plain tensors and got {type(tensor).__name__}"
-        if tensor.device.type != place:
-            return f"runs on {place} and got a tensor on {tensor.device}"
-        if tensor.device != given[0].device:
-            return f"needs all tensors on {given[0].device} and got one on {tensor.device}"
-        if tensor.layout != torch.strided or tensor.is_neg():
-            return "needs dense tensors"
-        if unpack_dual(tensor).tangent is not None:  # type: ignore[no-untyped-call]
-            return "is not for forward-mode differentiation"
-    return None
+    return gpu.refuses(tensors, "cpu" if interpreted else "cuda")
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -16,10 +16,11 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from rlaif_kernels import chunked, policy
+from rlaif_kernels import chunked, kept, policy
+from rlaif_kernels import sparse as sparse_products
 from rlaif_kernels.reference.losses import policy_loss
 from rlaif_kernels.rows import Rows, Said, dense
-from rlaif_kernels.triton import OPTIONS, device_of, interpreted, logprobs
+from rlaif_kernels.triton import OPTIONS, device_of, interpreted, logprobs, sparse
 from rlaif_kernels.triton.kernels import linear as kernels
 from rlaif_kernels.triton.logprobs import asked_of, join, room
 
@@ -31,6 +32,7 @@ __all__ = [
     "SEGMENT",
     "Tiles",
     "forward",
+    "kept_logprobs",
     "linear_logprobs",
     "linear_policy_loss",
 ]
@@ -122,3 +124,4 @@ def _processors(tensor: Tensor) -> int:
 
 linear_logprobs = partial(chunked.linear_logprobs, logprobs, fused=forward)
 linear_policy_loss = partial(policy.linear_policy_loss, logprobs, policy_loss)
+kept_logprobs = partial(kept.kept_logprobs, logprobs, partial(sparse_products.sampled_product, sparse))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rlaif_kernels import rows as row_kernels
 from rlaif_kernels import sharded
+from rlaif_kernels.gpu import check, check_ids, height_of, layout
 from rlaif_kernels.rows import Rows, Said
 from rlaif_kernels.triton import OPTIONS, device_of
 from rlaif_kernels.triton.kernels import rows as kernels
@@ -49,7 +50,7 @@ sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
     """As in `rows.Backend`; the state so far is joined as one segment more."""
     states = _segments(logits, rows, first, state)
-    state = torch.empty(len(logits), 4, device=logits.device) if state is None else state
+    state = torch.empty(height_of(logits), 4, device=logits.device) if state is None else state
     join(states, rows, state=state)
     return state
 
@@ -84,13 +85,13 @@ def descend(
     out: Tensor,
 ) -> None:
     """As in `rows.Backend`."""
-    height, width = logits.shape
+    height, width = height_of(logits), logits.shape[-1]
     segments = triton.cdiv(width, SEGMENT)
     entropy = None if of_entropy is None else said.entropy
     with device_of(logits):
         kernels.descend[(height * segments,)](
-            *(logits, logits.stride(0), *asked_of(rows), first, width, segments),
-            *(said.largest, said.logsum, entropy, of_logp, of_entropy, out, out.stride(0)),
+            *(logits, *layout(logits), *asked_of(rows), first, width, segments),
+            *(said.largest, said.logsum, entropy, of_logp, of_entropy, out, *layout(out)),
             SOFTCAP=bool(rows.softcap),
             BLOCK=BLOCK,
             SEGMENT=SEGMENT,
@@ -99,17 +100,9 @@ def descend(
         )
 
 
-def check(rows: Rows, vocabulary: int) -> None:
-    """Nothing: a GPU is not waited for. A target that is not in the vocabulary has the log-prob NaN."""
-
-
-def check_ids(ids: Tensor, vocabulary: int) -> None:
-    """Nothing, as in `check`."""
-
-
 def room(like: Tensor, entropy: bool) -> Said:
     """For what will be said of the rows of a tensor."""
-    logp, level, largest, logsum = torch.empty(4, len(like), device=like.device)
+    logp, level, largest, logsum = torch.empty(4, height_of(like), device=like.device)
     return Said(logp, level if entropy else None, largest, logsum)
 
 
@@ -130,14 +123,14 @@ def _segments(
     logits: Tensor, rows: Rows, first: int, state: Tensor | None, *, moment: bool = True, whole: bool = False
 ) -> Tensor:
     """The states of each row's segments [N,S,4]: the columns', and last the one that was there before."""
-    height, width = logits.shape
+    height, width = height_of(logits), logits.shape[-1]
     segments = max(triton.cdiv(width, SEGMENT), 1)
     states = torch.empty(height, segments + (state is not None), 4, device=logits.device)
     if state is not None:
         states[:, -1] = state
     with device_of(logits):
         kernels.fold[(height * segments,)](
-            *(logits, logits.stride(0), *asked_of(rows), first, width, segments, states, states.shape[1]),
+            *(logits, *layout(logits), *asked_of(rows), first, width, segments, states, states.shape[1]),
             SOFTCAP=bool(rows.softcap),
             MOMENT=moment,
             WHOLE=whole,

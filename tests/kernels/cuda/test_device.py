@@ -29,6 +29,13 @@ def logits(rows: int, width: int, dtype: torch.dtype, **options: Any) -> dict[st
     return {"logits": (torch.randn(rows, width) * 4).to(dtype), "targets": targets, "entropy": True, **options}
 
 
+def kept(rows: int, width: int, vocabulary: int, many: int, dtype: torch.dtype) -> dict[str, Any]:
+    ids = torch.rand(rows, vocabulary).topk(many).indices
+    hidden, weight = torch.randn(rows, width), torch.randn(vocabulary, width) * width**-0.5
+    numbers = {"hidden": hidden.to(dtype), "weight": weight.to(dtype)}
+    return {**numbers, "targets": ids[:, 3].contiguous(), "kept": ids, "entropy": True}
+
+
 def tokens(*shape: int, **others: Any) -> dict[str, Any]:
     mask, dones = (torch.rand(shape) < share for share in (0.8, 0.02))
     numbers = {name: torch.randn(shape) for name in ("rewards", "values", "next_values")}
@@ -46,6 +53,8 @@ CASES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "few rows of bf16": ("token_logprobs", lambda: logits(8, 151_936, torch.bfloat16)),
     "many rows of f16": ("token_logprobs", lambda: logits(2000, 9001, torch.float16, softcap=30.0)),
     "rows of f32": ("token_logprobs", lambda: logits(100, 50_257, torch.float32, temperature=0.7)),
+    "kept tokens": ("kept_logprobs", lambda: kept(300, 1000, 500, 40, torch.float32)),
+    "kept tokens of bf16": ("kept_logprobs", lambda: kept(300, 4096, 2000, 40, torch.bfloat16)),
     "gae of short rows": ("gae", lambda: tokens(64, 512)),
     "gae of long rows": ("gae", lambda: tokens(3, 20_000)),
     "gae of packed sequences": (
@@ -67,8 +76,8 @@ def problem(case: str, device: str = "cuda") -> tuple[str, dict[str, Any]]:
 def both_ways(operation: str, arguments: dict[str, Any], impl: str | None) -> list[Tensor]:
     """What an operation gives, and the gradients of its sum."""
     given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in arguments.items()}
-    leaves = [given[name].requires_grad_() for name in ("logits", "logp", "entropy", "x") if name in given
-              and isinstance(given[name], Tensor)]  # fmt: skip
+    names = ("logits", "logp", "entropy", "x", "hidden", "weight")
+    leaves = [given[name].requires_grad_() for name in names if isinstance(given.get(name), Tensor)]
     run: Callable[..., Any] = getattr(reference, operation) if impl is None else getattr(rk, operation)
     out = run(**given, **({} if impl is None else {"impl": impl}))
     out = list(out) if isinstance(out, tuple) else [out]

@@ -18,6 +18,9 @@ CALLS: dict[str, Any] = {
     "vtrace": lambda: rk.vtrace(*torch.zeros(3, 2, 9), MASK, impl="cuda"),
     "masked_whiten": lambda: rk.masked_whiten(torch.zeros(2, 9), MASK, impl="cuda"),
     "policy_loss": lambda: rk.policy_loss(*torch.zeros(3, 2, 9), MASK, impl="cuda"),
+    "kept_logprobs": lambda: rk.kept_logprobs(
+        *torch.zeros(2, 2, 9), torch.zeros(2).long(), torch.zeros(2, 3).long(), impl="cuda"
+    ),
     "token_logprobs": lambda: rk.token_logprobs(torch.zeros(2, 9), torch.zeros(2).long(), impl="cuda"),
 }
 
@@ -48,7 +51,7 @@ def test_nobody_is_waited_for_unless_asked(
 
 @pytest.mark.parametrize(("call", "kernel"), [
     ("gae", "scan_rows"), ("masked_whiten", "moments_of_tiles"), ("policy_loss", "loss_of_rows"),
-    ("token_logprobs", "fold_columns"),
+    ("kept_logprobs", "sample_products"), ("token_logprobs", "fold_columns"),
 ])  # fmt: skip
 def test_a_launch_that_fails_is_named(call: str, kernel: str, emulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "queue", lambda tensor: (3, 0))
@@ -63,7 +66,7 @@ def test_a_barrier_that_some_threads_miss_is_noticed(emulator: Any) -> None:
 
 
 def test_more_blocks_than_a_grid_holds_are_an_error_and_not_a_wrong_answer(built: Any) -> None:
-    logits = (0, 0, 1, 2**31, 1, 0)
+    logits = (0, 0, (1, 0, 1), 2**31, 1, 0)
     with pytest.raises(ValueError, match=r"fold of \[2147483648, 1\], fold_columns: more blocks than a grid holds"):
         built.binary.fold((0, 0), logits, (0, -100, 0, 1.0, 1.0, 0.0), 0, True, (0, 0, 0, 0), 0)
 

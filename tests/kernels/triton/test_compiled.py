@@ -16,11 +16,12 @@ if backend.interpreted:
 
 import triton.language as tl
 
-from rlaif_kernels.triton import linear, logprobs, normalise, scans
+from rlaif_kernels.triton import linear, logprobs, normalise, scans, sparse
 from rlaif_kernels.triton.kernels import linear as linear_kernels
 from rlaif_kernels.triton.kernels import normalise as normalise_kernels
 from rlaif_kernels.triton.kernels import rows as row_kernels
 from rlaif_kernels.triton.kernels import scans as scan_kernels
+from rlaif_kernels.triton.kernels import sparse as sparse_kernels
 
 CAPABILITIES = (80, 90, 100)
 WIDE_LOAD, WIDE_STORE = r"ld\.global\S*\.v4\.b32", r"st\.global\S*\.v4\.b32"
@@ -48,13 +49,14 @@ class Case(NamedTuple):
 
 def rows(dtype: str) -> dict[str, Case]:
     """With a softcap and a temperature a row, which take the most registers."""
-    given = ASKED | {"logits": f"*{dtype}"} | each("i32", "stride first width segments")
+    given = ASKED | {"logits": f"*{dtype}"} | each("i32", "group far near first width segments")
     given |= {"SOFTCAP": True, "BLOCK": logprobs.BLOCK, "SEGMENT": logprobs.SEGMENT}
     states = {"states": "*fp32", "slots": "i32", "MOMENT": True, "WHOLE": True}
-    told = each("*fp32", "largest logsum entropy of_logp of_entropy") | {"out": f"*{dtype}", "out_stride": "i32"}
-    apart, warps = ("stride", "out_stride"), logprobs.WARPS
+    told = each("*fp32", "largest logsum entropy of_logp of_entropy")
+    told |= {"out": f"*{dtype}"} | each("i32", "out_group out_far out_near")
+    warps, apart = logprobs.WARPS, ("far", "near", "out_far", "out_near")
     return {
-        f"fold {dtype}": Case(row_kernels.fold, given | states, 64, (WIDE_LOAD,), apart, warps),
+        f"fold {dtype}": Case(row_kernels.fold, given | states, 64, (WIDE_LOAD,), apart[:2], warps),
         f"descend {dtype}": Case(row_kernels.descend, given | told, 128, (WIDE_LOAD, WIDE_STORE), apart, warps),
     }
 
@@ -91,6 +93,19 @@ def products(capability: int) -> dict[str, Case]:
             cases[f"product {dtype}, described"] = product(dtype, tiles, described=True, softcap=False)
             cases[f"product {dtype}, capped"] = product(dtype, linear.CAPPED[size], described=True)
     return cases
+
+
+def sparse_products(dtype: str) -> dict[str, Case]:
+    sizes = each("i32", "height width pieces")
+    sampled = each(f"*{dtype}", "left right") | each("i32", "left_stride right_stride many") | sizes
+    sampled |= {"ids": "*i64", "out": "*fp32", "IDS": sparse.IDS, "DEPTH": sparse.DEPTH}
+    summed = each("*i64", "bounds columns") | {"factors": "*fp32", "stride": "i32"} | sizes
+    summed |= each(f"*{dtype}", "table out") | {"TERMS": sparse.TERMS, "BLOCK": sparse.BLOCK}
+    apart = ("left_stride", "right_stride", "width")
+    return {
+        f"sampled {dtype}": Case(sparse_kernels.sampled_product, sampled, 128, (WIDE_LOAD,), apart),
+        f"summed {dtype}": Case(sparse_kernels.sparse_product, summed, 128, (WIDE_LOAD,), ("stride", "width")),
+    }
 
 
 def without(case: Case, names: str) -> Case:
@@ -133,8 +148,8 @@ def recursions(dtype: str) -> dict[str, Case]:
 
 def whitening() -> dict[str, Case]:
     tile = {"x": "*fp32", "mask": "*u8", "size": "i32", "DTYPE": tl.float32, "TILE": normalise.TILE}
-    merged = {"parts": "*fp64", "tiles": "i32", "moments": "*fp64", "TILES": normalise.TILES}
-    moved = tile | {"moments": "*fp64", "out": "*fp32", "EPS": 1e-8}
+    merged = {"parts": "*fp64", "tiles": "i32", "moments": "*fp64", "EPS": 1e-8, "TILES": normalise.TILES}
+    moved = tile | {"moments": "*fp64", "out": "*fp32"}
     return {
         "partials": Case(normalise_kernels.partials, tile | {"parts": "*fp64"}, 128, (WIDE_LOAD,), ("size",)),
         "merge": Case(normalise_kernels.merge, merged, 64),
@@ -147,10 +162,12 @@ def cases(capability: int) -> dict[str, Case]:
     most = ("vtrace, rows", "vtrace, blocks")
     if capability == 90:
         wide = {name: case for name, case in recursions("fp64").items() if name.startswith(most)}
-        rest = rows("fp32") | whitening() | {"join": join()} | lean() | recursions("fp32") | wide
+        rest = (
+            rows("fp32") | sparse_products("fp32") | whitening() | {"join": join()} | lean() | recursions("fp32") | wide
+        )
     else:
         rest = {name: case for name, case in recursions("fp32").items() if name.startswith(most)}
-    return rows("bf16") | products(capability) | rest
+    return rows("bf16") | sparse_products("bf16") | products(capability) | rest
 
 
 @pytest.mark.parametrize(

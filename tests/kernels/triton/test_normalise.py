@@ -53,3 +53,12 @@ def test_gradients_of_both_orders(device: str) -> None:
 
     assert torch.autograd.gradcheck(run, (x,))
     assert torch.autograd.gradgradcheck(run, (x,))
+
+
+def test_a_large_mean_costs_the_gradient_no_digits(device: str, eps: float) -> None:
+    x, weights = torch.randn(200, device=device) + 1e4, torch.randn(200, device=device)
+    mask = torch.arange(200, device=device) % 3 > 0
+    ours, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    (rk.masked_whiten(ours, mask, impl="triton") * weights).sum().backward()
+    (reference.masked_whiten(exact, mask) * weights).sum().backward()
+    torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=0, atol=16 * eps)

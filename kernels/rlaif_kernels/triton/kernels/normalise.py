@@ -35,7 +35,8 @@ def partials(
 def merge(
     parts,  # [tiles,4] f64
     tiles,
-    moments,  # [2] f64: mean and variance of all
+    moments,  # [2] f64: the mean of all, and 1 / sqrt(variance + eps)
+    EPS: tl.constexpr,  # so that float64 has all its digits
     TILES: tl.constexpr,
 ):
     """Chan, Golub & LeVeque, 1979, eq. 2.1, for many parts at once and in float64, which a few numbers can afford.
@@ -59,7 +60,7 @@ def merge(
         # sum (x - mean)^2 = M2 + 2 shift sum (x - part's mean) + n shift^2
         squares += tl.load(at + 3, mask=there, other=0.0) + shift * (2.0 * left + n * shift)
     tl.store(moments, mean)
-    tl.store(moments + 1, tl.sum(squares, 0) / count)
+    tl.store(moments + 1, 1.0 / tl.sqrt(tl.sum(squares, 0) / count + EPS))
 
 
 @triton.jit
@@ -69,7 +70,6 @@ def apply(
     moments,  # [2] f64
     out,  # [N]
     size,  # N
-    EPS: tl.constexpr,  # so that float64 has all its digits
     DTYPE: tl.constexpr,
     TILE: tl.constexpr,
 ):
@@ -80,5 +80,5 @@ def apply(
     mean = tl.load(moments)
     high = mean.to(DTYPE)
     low = (mean - high.to(tl.float64)).to(DTYPE)
-    scale = (1.0 / tl.sqrt(tl.load(moments + 1) + EPS)).to(DTYPE)
+    scale = tl.load(moments + 1).to(DTYPE)
     tl.store(out + at, tl.where(there, ((given - high) - low) * scale, 0.0), mask=at < size)

@@ -14,10 +14,18 @@ from rlaif_kernels.triton.kernels.softmax import coefficients, exponential, join
 __all__ = ["descend", "fold", "join"]
 
 
-@triton.jit(do_not_specialize=["ignored", "first", "width", "segments", "slots"])
+@triton.jit
+def start_of(row, group, far, near):
+    """Where a row begins, as in `gpu.layout`."""
+    return (row // group).to(tl.int64) * far + (row % group).to(tl.int64) * near
+
+
+@triton.jit(do_not_specialize=["group", "ignored", "first", "width", "segments", "slots"])
 def fold(
-    logits,  # [N,W], rows `stride` apart
-    stride,
+    logits,  # [N,W], rows as in `start_of`
+    group,
+    far,
+    near,
     targets,  # [N] int64
     ignored,
     temperature,
@@ -35,7 +43,7 @@ def fold(
     BLOCK: tl.constexpr,
     SEGMENT: tl.constexpr,
 ):
-    row = (tl.program_id(0) // segments).to(tl.int64)
+    row = tl.program_id(0) // segments
     segment = tl.program_id(0) % segments
     target = tl.load(targets + row)
     if target != ignored:
@@ -45,7 +53,8 @@ def fold(
         start = segment * SEGMENT
         columns = tl.minimum(width - start, SEGMENT)
         lanes = tl.arange(0, BLOCK)[None, :]
-        block = logits + row * stride + start + lanes
+        source = logits + start_of(row, group, far, near) + start
+        block = source + lanes
         m = tl.full((1,), float("-inf"), tl.float32)
         mass, moment = tl.zeros((1,), tl.float32), tl.zeros((1,), tl.float32)
         whole = columns // BLOCK * BLOCK
@@ -59,13 +68,13 @@ def fold(
             m, mass, moment = taken_in(z, m, mass, moment, MOMENT)
         place = target - first - start
         here = (place >= 0) & (place < columns)
-        x = tl.load(logits + row * stride + start + place, mask=here, other=0.0).to(tl.float32)
+        x = tl.load(source + place, mask=here, other=0.0).to(tl.float32)
         chosen = tl.where(here, z_of(x, inner, outer, SOFTCAP), 0.0)
         outside = target < 0
         if WHOLE:
             outside = outside | (target >= width)
         one = tl.arange(0, 1)
-        state = states + (row * slots + segment) * 4 + one
+        state = states + (row.to(tl.int64) * slots + segment) * 4 + one
         tl.store(state, m)
         tl.store(state + 1, mass)
         tl.store(state + 2, moment)
@@ -113,10 +122,12 @@ def join(
             tl.store(entropy + rows, tl.where(asked, log - moment / mass, 0.0), mask=rows < n)
 
 
-@triton.jit(do_not_specialize=["ignored", "first", "width", "segments"])
+@triton.jit(do_not_specialize=["group", "out_group", "ignored", "first", "width", "segments"])
 def descend(
-    logits,  # [N,W], rows `stride` apart
-    stride,
+    logits,  # [N,W], rows as in `start_of`
+    group,
+    far,
+    near,
     targets,  # [N] int64
     ignored,
     temperature,
@@ -131,19 +142,22 @@ def descend(
     entropy,  # or None
     of_logp,  # or None
     of_entropy,  # or None
-    out,  # [N,W], rows `out_stride` apart; may be the logits
-    out_stride,
+    out,  # [N,W]; may be the logits
+    out_group,
+    out_far,
+    out_near,
     SOFTCAP: tl.constexpr,
     BLOCK: tl.constexpr,
     SEGMENT: tl.constexpr,
 ):
     """dx = (g [column is the target's] - p (g + h (log p + H))) dz/dx, of a segment."""
-    row = (tl.program_id(0) // segments).to(tl.int64)
+    row = tl.program_id(0) // segments
     start = tl.program_id(0) % segments * SEGMENT
     stop = tl.minimum(width, start + SEGMENT)
     target = tl.load(targets + row)
     lanes = tl.arange(0, BLOCK)
-    source, sink = logits + row * stride, out + row * out_stride
+    source = logits + start_of(row, group, far, near)
+    sink = out + start_of(row, out_group, out_far, out_near)
     if target == ignored:
         for done in range(start, stop, BLOCK):
             columns = done + lanes
