@@ -20,8 +20,9 @@ namespace {
 
 constexpr std::size_t tile = 16384;  // always the same, so that sums do not depend on the number of threads
 
-void whiten(const float* x, const bool* mask, std::size_t count, double eps, float* out, std::size_t threads,
-            const Variant& best) {
+// Writes the whitened numbers, and by what they were multiplied.
+void whiten(const float* x, const bool* mask, std::size_t count, double eps, float* out, float* multiplied,
+            std::size_t threads, const Variant& best) {
     const std::size_t tiles = (count + tile - 1) / tile;
     std::vector<Moments> parts(tiles);
     Team team(tiles < 2 ? 1 : std::min(threads, tiles));
@@ -53,6 +54,7 @@ void whiten(const float* x, const bool* mask, std::size_t count, double eps, flo
     const Moments second = moments_about(mean);
     const double off = second.sum / many, variance = second.squares / many - off * off;
     const double factor = 1.0 / std::sqrt((variance > 0.0 || variance != variance ? variance : 0.0) + eps);
+    *multiplied = float(factor);
     by_tiles([&](std::size_t, std::size_t from, std::size_t size) {
         best.apply(x + from, mask + from, size, mean + off, factor, out + from);
     });
@@ -62,11 +64,11 @@ void whiten(const float* x, const bool* mask, std::size_t count, double eps, flo
 
 void register_whiten(py::module_& module) {
     module.def("whiten", [](std::uintptr_t x, std::uintptr_t mask, std::size_t count, double eps, std::uintptr_t out,
-                            std::size_t threads, const std::string& variant) {
+                            std::uintptr_t factor, std::size_t threads, const std::string& variant) {
         const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(variant));
         const py::gil_scoped_release released;
         whiten(reinterpret_cast<const float*>(x), reinterpret_cast<const bool*>(mask), count, eps,
-               reinterpret_cast<float*>(out), threads, best);
+               reinterpret_cast<float*>(out), reinterpret_cast<float*>(factor), threads, best);
     });
 }
 

@@ -233,7 +233,7 @@ class Logprobs(torch.autograd.Function):
         if said is None:
             told = backend.forward(dense(rows_of(logits)), asked(targets, *transform), entropy)
             spread = told.entropy if told.entropy is None else told.entropy.view(targets.shape)
-            said = told.logp.view(targets.shape), spread, torch.stack([told.largest, told.logsum, told.logp])
+            said = told.logp.view(targets.shape), spread, torch.stack([told.largest, told.logsum])
         ctx.transform, ctx.backend, ctx.inplace = transform, backend, inplace
         # Not the log-probs themselves, for whoever gets them may change them.
         ctx.save_for_backward(logits, targets, *said[1:])
@@ -251,7 +251,7 @@ class Logprobs(torch.autograd.Function):
         slopes = [one if one is None else one.resolve_neg().reshape(-1).contiguous() for one in (of_logp, of_entropy)]
         rows, its = asked(targets, *ctx.transform), rows_of(logits)
         spread = entropy if entropy is None else entropy.reshape(-1)
-        said = Said(told[-1], spread, told[0], told[1])  # who can be quick does not ask for the log-probs
+        said = Said(told[0], spread, told[0], told[1])  # the log-probs themselves are not asked
         if ctx.inplace and its.data_ptr() == logits.data_ptr() and dense(its) is its:
             ctx.backend.descend(its, rows, 0, said, slopes[0], slopes[1], its)
             torch.autograd.graph.increment_version(logits)  # whoever kept them for a gradient of his own is told
