@@ -29,7 +29,7 @@ Choice choice_of(Address hidden, Address weight, int kind, std::size_t rows, std
 }
 
 std::size_t worth(const Choice& its, std::size_t threads) {
-    return its.rows * its.many * its.width < 32768 ? 1 : std::min(threads, its.rows);
+    return its.rows * its.many * its.width < 4 * alone ? 1 : std::min(threads, its.rows);
 }
 
 }  // namespace

@@ -30,13 +30,12 @@ T* pointer(Address address) {
 // Rows are always cut at the same columns, so that a row's sums depend neither on how many rows there are nor on how
 // many threads share them; yet one row alone keeps several threads busy.
 constexpr std::size_t piece = 16384;
-constexpr std::size_t worth = 32768;  // numbers below which no other thread is woken
 
 // work(row, begin, end, which piece) for every piece of every row.
 template <typename Work>
 void by_pieces(const Block& block, std::size_t threads, Work work) {
     const std::size_t pieces = (block.width + piece - 1) / piece, units = block.rows * pieces;
-    Team team(block.rows * block.width < worth ? 1 : std::min(threads, units));
+    Team team(block.rows * block.width < alone ? 1 : std::min(threads, units));
     team.run([&](std::size_t number, std::size_t of) {
         for (std::size_t unit = units * number / of; unit < units * (number + 1) / of; ++unit) {
             const std::size_t begin = unit % pieces * piece;

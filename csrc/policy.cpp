@@ -48,7 +48,7 @@ std::vector<float> shares_of(const Batch& batch, Aggregation aggregation, double
 // The loss and the metrics, as reference/losses.py orders them, into 1 + 8 floats; summed in the order of the rows.
 void run(const Batch& batch, const Variant& best, std::size_t threads, float* out) {
     std::vector<Sums> rows(batch.rows);
-    Team team(batch.rows * batch.steps < 4096 ? 1 : std::min(threads, batch.rows));
+    Team team(8 * batch.rows * batch.steps < alone ? 1 : std::min(threads, batch.rows));
     team.run([&](std::size_t number, std::size_t of) {
         for (std::size_t row = batch.rows * number / of; row < batch.rows * (number + 1) / of; ++row) {
             rows[row] = best.row(batch, row);

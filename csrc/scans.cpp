@@ -77,7 +77,7 @@ struct Layout {
 
 template <typename Real, typename Scan>
 void run(const Rows<Real>& rows, const Layout& layout, std::size_t threads, Scan scan_row) {
-    Team team(layout.tokens() < 8192 ? 1 : std::min(threads, layout.count));
+    Team team(layout.tokens() < alone ? 1 : std::min(threads, layout.count));
     team.run([&](std::size_t number, std::size_t of) {
         const std::size_t end = number + 1 == of ? layout.count : layout.first(number + 1, of);
         for (std::size_t at = layout.first(number, of); at < end; ++at) scan_row(rows, layout.row(at));

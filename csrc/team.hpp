@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 namespace rlaif {
 
@@ -26,17 +27,28 @@ struct OpenMp {
     }
     // Looked for until all is found, for torch may be imported later; a look takes as long as a short row.
     static const OpenMp& torchs() {
+        static const int watched = pthread_atfork(nullptr, nullptr, [] { forked() = true; });
+        static_cast<void>(watched);
         static OpenMp known = found();
         if (!known.complete()) known = found();
         return known;
     }
+    // A child has none of the threads that its parent's OpenMP believes it has, and would wait for them for ever.
+    static bool& forked() {
+        static bool yes = false;
+        return yes;
+    }
     bool complete() const { return parallel && number && size; }
 };
+
+// Waking a thread takes about 40 microseconds, in which one alone does this much: numbers of which an exponential is taken, or
+// tokens of a scan. Files that share out work say how much of it one is worth.
+constexpr std::size_t alone = 131072;
 
 // Members that do the same work and wait for each other.
 class Team {
   public:
-    explicit Team(std::size_t size) : size_(openmp_.complete() ? std::max<std::size_t>(size, 1) : 1) {}
+    explicit Team(std::size_t size) : size_(openmp_.complete() && !OpenMp::forked() ? std::max<std::size_t>(size, 1) : 1) {}
     Team(const Team&) = delete;
     Team& operator=(const Team&) = delete;
 

@@ -25,7 +25,7 @@ void whiten(const float* x, const bool* mask, std::size_t count, double eps, flo
             std::size_t threads, const Variant& best) {
     const std::size_t tiles = (count + tile - 1) / tile;
     std::vector<Moments> parts(tiles);
-    Team team(tiles < 2 ? 1 : std::min(threads, tiles));
+    Team team(count < alone ? 1 : std::min(threads, tiles));
     const auto by_tiles = [&](auto work) {
         team.run([&](std::size_t number, std::size_t of) {
             for (std::size_t at = tiles * number / of; at < tiles * (number + 1) / of; ++at) {
