@@ -314,7 +314,7 @@ def test_a_batch_cut_anywhere_has_one_gradient(mode: str, impl: str) -> None:
 
 
 def test_threads_and_other_rows_change_nothing(impl: str) -> None:
-    x, mask = batch(40, 300)
+    x, mask = batch(90, 300)  # enough for more than one thread
     single = {name: each.float() for name, each in x.items()}
     threads = torch.get_num_threads()
     try:

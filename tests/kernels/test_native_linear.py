@@ -281,8 +281,8 @@ def test_all_kept_is_the_whole_vocabulary_and_what_was_not_kept_is_impossible() 
 
 
 def test_the_gradient_of_kept_rows_does_not_depend_on_threads() -> None:
-    hidden, weight = torch.randn(300, 64), torch.randn(40, 64, requires_grad=True)
-    kept = torch.stack([torch.randperm(40)[:6] for _ in range(300)])
+    hidden, weight = torch.randn(1500, 64), torch.randn(40, 64, requires_grad=True)  # enough for more than one thread
+    kept = torch.stack([torch.randperm(40)[:6] for _ in range(1500)])
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):

@@ -46,7 +46,7 @@ def test_equal_numbers_whiten_to_zero_and_a_nan_shows() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    x, mask, threads = torch.randn(100_000), torch.rand(100_000) < 0.5, torch.get_num_threads()
+    x, mask, threads = torch.randn(200_000), torch.rand(200_000) < 0.5, torch.get_num_threads()
     found = []
     try:
         for count in (1, 2, 5):

@@ -126,7 +126,7 @@ def test_results_are_detached(name: str) -> None:
 
 @pytest.mark.usefixtures("_variant")
 def test_a_row_depends_neither_on_the_others_nor_on_the_threads() -> None:
-    given, options = problem(64, 301, torch.float32)
+    given, options = problem(600, 301, torch.float32)  # enough for more than one thread
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
