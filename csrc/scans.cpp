@@ -127,6 +127,10 @@ bool at_once(PyObject* const* given) {
         if (flags[n] != Py_None && !take(flags[n], Code::boolean, 8, truths[n])) return false;
     }
     if (shape.ndim != 2) return false;
+    for (int n = 0; n < 4; ++n) {
+        if (!numbers[n]) return false;  // not given, or nothing in it
+    }
+    if (!truths[0]) return false;
     const auto number = [&](int n) { return static_cast<float*>(numbers[n]); };
     const auto truth = [&](int n) { return static_cast<const bool*>(truths[n]); };
     const Rows<float> rows{number(0), number(1), number(4), nullptr, truth(0), truth(1), number(2), number(3), 1.0, 1.0};

@@ -7,11 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["flags", "matching", "number", "offsets", "one_of", "per_row", "rows_of", "shape", "token_ids", "transform"]
+__all__ = [
+    "flags",
+    "matching",
+    "number",
+    "offsets",
+    "one_of",
+    "per_row",
+    "rows_of",
+    "shape",
+    "tensors",
+    "token_ids",
+    "transform",
+]
 
 
 def shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
+
+
+def tensors(operation: str, **given: object) -> None:
+    """What must be there: an address is taken of it."""
+    for name, one in given.items():
+        if not isinstance(one, Tensor):
+            raise TypeError(f"{operation}: {name} must be a tensor, got {type(one).__name__}")
 
 
 def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:

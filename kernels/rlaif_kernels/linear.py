@@ -145,6 +145,7 @@ def linear_policy_loss(
         "correction": correction,
         "aggregation": aggregation if isinstance(aggregation, Tensor) else None,
     }
+    arguments.tensors("linear_policy_loss", old_logp=old_logp, advantages=advantages, mask=mask)
     if mask.ndim != 2:
         raise ValueError(f"linear_policy_loss: mask must be [B,T], got {arguments.shape(mask)}")
     arguments.matching("linear_policy_loss", mask, **tensors)

@@ -99,6 +99,7 @@ def policy_loss(
         "correction": correction,
         "aggregation": aggregation if isinstance(aggregation, Tensor) else None,
     }
+    arguments.tensors("policy_loss", logp=logp, old_logp=old_logp, advantages=advantages, mask=mask)
     if logp.ndim != 2:
         raise ValueError(f"policy_loss: logp must be [B,T], got {arguments.shape(logp)}")
     arguments.matching("policy_loss", logp, **tensors)

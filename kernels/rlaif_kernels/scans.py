@@ -43,6 +43,7 @@ def gae(
         said = native.at_once(plain, gamma, lam, out) if cu_seqlens is None else None
         if said is not None:
             return said  # type: ignore[no-any-return]
+    arguments.tensors("gae", rewards=rewards, values=values, mask=mask)
     rows = arguments.rows_of("gae", "rewards", rewards, cu_seqlens)
     arguments.matching("gae", rewards, values=values, mask=mask, dones=dones, next_values=next_values)
     arguments.flags("gae", mask=mask, dones=dones)
@@ -73,6 +74,7 @@ def discounted_returns(
     [B,T] each -> [B,T] in float32 (float64 from float64), detached, 0 where `mask` is False; masked tokens take no
     time. It is `gae` with nothing expected (V = 0) and nothing smoothed away (lam = 1), so it runs wherever that does.
     """
+    arguments.tensors("discounted_returns", rewards=rewards, mask=mask)
     rows = arguments.rows_of("discounted_returns", "rewards", rewards, cu_seqlens)
     arguments.matching("discounted_returns", rewards, mask=mask, dones=dones)
     arguments.flags("discounted_returns", mask=mask, dones=dones)
@@ -131,6 +133,7 @@ def vtrace(
     detached, 0 off the mask. rho_clip bounds the ratio that weighs a step, trace_clip the one that lets later steps
     through. The rest as in `gae`.
     """
+    arguments.tensors("vtrace", log_ratios=log_ratios, rewards=rewards, values=values, mask=mask)
     rows = arguments.rows_of("vtrace", "log_ratios", log_ratios, cu_seqlens)
     others = {"rewards": rewards, "values": values, "mask": mask, "dones": dones, "next_values": next_values}
     arguments.matching("vtrace", log_ratios, **others)

@@ -77,7 +77,7 @@ class Grpo(Optimiser):
                 low=self.low,
                 high=self.high,
                 aggregation=weight[rows],
-                reference=None if reference is None else reference[rows],
+                reference=reference[rows] if reference is not None and self.kl else None,
                 kl=self.kl,
                 kl_value=self.kl_value,
                 kl_gradient=self.kl_gradient,
