@@ -6,14 +6,6 @@ namespace rlaif::kept {
 namespace {
 
 template <typename Number>
-inline Vector read(const Number* from, std::size_t at, std::size_t end) {
-    if (at + lanes <= end) return load(from + at);
-    Number filled[lanes] = {};
-    for (std::size_t lane = 0; at + lane < end; ++lane) filled[lane] = from[at + lane];
-    return load(filled);
-}
-
-template <typename Number>
 float dot(const Number* a, const Number* b, std::size_t width) {
     constexpr std::size_t ways = 4;
     Vector sums[ways] = {};
@@ -23,18 +15,16 @@ float dot(const Number* a, const Number* b, std::size_t width) {
             sums[way] += load(a + at + way * lanes) * load(b + at + way * lanes);
         }
     }
-    for (; at < width; at += lanes) sums[0] += read(a, at, width) * read(b, at, width);
+    for (; at < width; at += lanes) sums[0] += load_part(a + at, width - at) * load_part(b + at, width - at);
     return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 // into += factor * row
 template <typename Number>
 void add(float factor, const Number* row, std::size_t width, float* into) {
-    std::size_t at = 0;
-    for (; at + lanes <= width; at += lanes) store(into + at, load(into + at) + factor * load(row + at));
-    if (at < width) {
-        const Vector rest = factor * read(row, at, width);
-        for (std::size_t lane = 0; at + lane < width; ++lane) into[at + lane] += rest[lane];
+    for (std::size_t at = 0; at < width; at += lanes) {
+        const std::size_t count = smaller(lanes, width - at);
+        store_part(into + at, load_part(into + at, count) + factor * load_part(row + at, count), count);
     }
 }
 

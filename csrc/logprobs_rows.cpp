@@ -10,16 +10,6 @@ namespace {
 constexpr std::size_t tile = 256 * lanes;  // columns that are summed before anything is added to what is large already
 constexpr float nothing = -200.0f;        // 2 to this is 0, and 0 times it is no NaN, as it would be with -inf
 
-// tanh to about 1e-7 of itself: near 0 by a series (that of Cephes), elsewhere by e^2x.
-inline Vector tanh(Vector x) {
-    const Vector square = x * x, power = exponential(2.0f * (x > 40.0f ? all(40.0f) : x));
-    Vector series = square * -5.70498872745e-3f + 2.06390887954e-2f;
-    series = series * square - 5.37397155531e-2f;
-    series = series * square + 1.33314422036e-1f;
-    series = series * square - 3.33332819422e-1f;
-    return square < 0.390625f ? series * square * x + x : 1.0f - 2.0f / (power + 1.0f);
-}
-
 // A row, a vector at a time, as y = z / log 2 less a shift; behind its end there is -inf, which has no probability. The
 // shift is a logit, or where there is a cap a z / log 2: taken off first, it leaves a difference of large numbers exact.
 template <typename Number, bool capped>
@@ -39,11 +29,7 @@ struct Row {
         return capped ? tanh(logit * inner) * outer - shift : (logit - shift) * outer;
     }
     float unit() const { return capped ? 1.0f : outer; }  // by how much y falls where the shift grows by 1
-    Vector part(std::size_t at, std::size_t end) const {  // at most a vector
-        Number filled[lanes] = {};
-        for (std::size_t lane = 0; lane < lanes && at + lane < end; ++lane) filled[lane] = logits[at + lane];
-        return load(filled);
-    }
+    Vector part(std::size_t at, std::size_t end) const { return load_part(logits + at, end - at); }  // at most a vector
     Vector less(std::size_t at, std::size_t end, float shift) const {
         Vector y = less(part(at, end), shift);
         for (std::size_t lane = 0; lane < lanes; ++lane) y[lane] = at + lane < end ? y[lane] : -__builtin_inff();
@@ -180,10 +166,8 @@ void descend(const Block& block, const Slopes& slopes, std::size_t number, std::
                               slope(logits.second, row.less(logits.second, shift))});
     }
     for (; at < end; at += lanes) {
-        Number rest[lanes];
         const Vector logit = row.part(at, end);
-        store(rest, slope(logit, row.less(logit, shift)));
-        for (std::size_t lane = 0; lane < lanes && at + lane < end; ++lane) out[at + lane] = rest[lane];
+        store_part(out + at, slope(logit, row.less(logit, shift)), end - at);
     }
     if (here) out[target] = chosen[0];
 }

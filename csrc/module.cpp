@@ -13,6 +13,9 @@
 #define RLAIF_TEXT(x) RLAIF_TEXT_OF(x)
 
 // The headers of these know nothing of Python.
+namespace rlaif::attention {
+void register_attention(pybind11::module_& module);
+}
 namespace rlaif::decode {
 void register_decode(pybind11::module_& module);
 }
@@ -66,6 +69,7 @@ PYBIND11_MODULE(_native, module) {
         return rlaif::views.ready();
     });
     module.def("members", &members, py::call_guard<py::gil_scoped_release>());
+    rlaif::attention::register_attention(module);
     rlaif::decode::register_decode(module);
     rlaif::kept::register_kept(module);
     rlaif::logprobs::register_logprobs(module);

@@ -94,6 +94,16 @@ inline Vector power_of_two(Vector x) {
 constexpr float log2_of_e = 1.44269504f;
 inline Vector exponential(Vector x) { return power_of_two(x * log2_of_e); }
 
+// tanh to about 1e-7 of itself: near 0 by a series (that of Cephes), elsewhere by e^2x.
+inline Vector tanh(Vector x) {
+    const Vector square = x * x, power = exponential(2.0f * (x > 40.0f ? all(40.0f) : x));
+    Vector series = square * -5.70498872745e-3f + 2.06390887954e-2f;
+    series = series * square - 5.37397155531e-2f;
+    series = series * square + 1.33314422036e-1f;
+    series = series * square - 3.33332819422e-1f;
+    return square < 0.390625f ? series * square * x + x : 1.0f - 2.0f / (power + 1.0f);
+}
+
 // Numbers of 16 bits, as floats and back, rounded to the nearest and then to even. A NaN stays one.
 struct Bfloat16 {
     std::uint16_t held;
@@ -135,6 +145,28 @@ Vector load(const Number* from) {
 template <typename Number>
 void store(Number* to, Vector value) {
     *reinterpret_cast<Halves*>(to) = __builtin_convertvector(narrowed(Number{}, value), Halves);
+}
+
+// At most a vector, for the ends of rows; what is not loaded is 0.
+template <typename Number>
+inline Vector load_part(const Number* from, std::size_t count) {
+    if (count >= lanes) return load(from);
+    Number filled[lanes] = {};
+    for (std::size_t lane = 0; lane < count; ++lane) filled[lane] = from[lane];
+    return load(filled);
+}
+template <typename Number>
+inline void store_part(Number* to, Vector value, std::size_t count) {
+    if (count >= lanes) return store(to, value);
+    Number filled[lanes];
+    store(filled, value);
+    for (std::size_t lane = 0; lane < count; ++lane) to[lane] = filled[lane];
+}
+inline Integers load_flags_part(const bool* from, std::size_t count) {
+    if (count >= lanes) return load_flags(from);
+    bool filled[lanes] = {};
+    for (std::size_t lane = 0; lane < count; ++lane) filled[lane] = from[lane];
+    return load_flags(filled);
 }
 
 // Two vectors of numbers that lie next to each other, in the order that costs least: of 16 bits, every other one.

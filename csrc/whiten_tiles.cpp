@@ -11,14 +11,7 @@ struct Some {
     Integers here;
 
     Some(const float* from, const bool* mask, std::size_t at, std::size_t count, float rest) {
-        if (at + lanes <= count) {
-            x = load(from + at), here = load_flags(mask + at);
-        } else {
-            x = Vector{}, here = Integers{};
-            for (std::size_t lane = 0; at + lane < count; ++lane) {
-                x[lane] = from[at + lane], here[lane] = mask[at + lane] ? -1 : 0;
-            }
-        }
+        x = load_part(from + at, count - at), here = load_flags_part(mask + at, count - at);
         x = here ? x : all(rest);
     }
 };
@@ -46,11 +39,7 @@ void apply(const float* from, const bool* mask, std::size_t count, double mean, 
     for (std::size_t at = 0; at < count; at += lanes) {
         const Some some(from, mask, at, count, high);
         const Vector white = some.here ? ((some.x - high) - low) * by : Vector{};
-        if (at + lanes <= count) {
-            store(out + at, white);
-        } else {
-            for (std::size_t lane = 0; at + lane < count; ++lane) out[at + lane] = white[lane];
-        }
+        store_part(out + at, white, count - at);
     }
 }
 

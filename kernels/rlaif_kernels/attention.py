@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rlaif_kernels import arguments
 from rlaif_kernels.dispatch import Impl, choose
+from rlaif_kernels.rows import transformed
 
 __all__ = ["BLOCK", "attention_column"]
 
-BLOCK = 2**25
-"""Bytes of attention that exist at a time, where nothing is to be differentiated: 32 MiB."""
+BLOCK = {"cpu": 2**22, "cuda": 2**27}
+"""Bytes of attention that exist at a time: what a processor's caches hold, and what keeps a GPU busy."""
 
 
 def attention_column(
@@ -32,7 +35,7 @@ def attention_column(
 
     query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
     [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
-    The map [B,N,Q,T] is never whole: a few queries are taken at a time.
+    The map [B,N,Q,T] is never whole, unless it is to be differentiated: a few queries are taken at a time.
     """
     if query.ndim != 4 or key.ndim != 4 or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise ValueError(
@@ -55,19 +58,39 @@ def attention_column(
     if softcap is not None:
         arguments.number("attention_column", "softcap", softcap, least=0, above=True)
     options: dict[str, Any] = {"causal": causal, "window": window, "scale": scale, "softcap": softcap}
-    run = choose("attention_column", impl, (query, key, weights, mask))
+    run = choose("attention_column", impl, (query, key, weights, mask), {"native": _unfit(query, key, weights)})
     if weights is None:
         return run(query[:, :, -1:], key, mask=mask, **options)  # type: ignore[no-any-return]
-    many = max(BLOCK // 4 // max(batch * query.shape[1] * keys, 1), 1)
-    if queries <= many or not (causal or window is None):
-        return run(query, key, weights=weights, mask=mask, **options)  # type: ignore[no-any-return]
-    total = None
-    for start in range(0, queries, many):
-        stop = min(start + many, queries)
-        seen = keys - queries + stop if causal else keys  # these queries are the last of the positions that they see
-        there = mask if mask is None else mask[:, :seen]
-        part = run(query[:, :, start:stop], key[:, :, :seen], weights=weights[:, start:stop], mask=there, **options)
-        part = functional.pad(part, (0, keys - seen))
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    room = BLOCK.get(query.device.type, BLOCK["cuda"])
+    many = max(room // (4 * max(query.shape[1] * keys, 1)), 1)  # queries of any samples at a time
+    at_once = min(many, queries) if causal or window is None else queries
+    columns = []
+    for samples in _pieces(batch, many // at_once):
+        total: Any = 0.0
+        for places in _pieces(queries, at_once):
+            # These queries are the last of the positions that they see.
+            stop = keys - queries + places.stop if causal else keys
+            begin = max(stop - at_once - window + 1, 0) if causal and window else 0
+            seen = slice(begin, stop)
+            there = mask if mask is None else mask[samples, seen]
+            some = query[samples, :, places], key[samples, :, seen]
+            part = run(*some, weights=weights[samples, places], mask=there, **options)
+            total = total + functional.pad(part, (begin, keys - stop))
+        columns.append(total)
+    return torch.cat(columns)
+
+
+def _pieces(count: int, many: int) -> Iterator[slice]:
+    """`many` at a time."""
+    for start in range(0, max(count, 1), max(many, 1)):
+        yield slice(start, min(start + many, count))
+
+
+def _unfit(query: Tensor, key: Tensor, weights: Tensor | None) -> str | None:
+    """Why the compiled implementation cannot take these."""
+    given = [one for one in (query, key, weights) if one is not None]
+    if torch.is_grad_enabled() and any(one.requires_grad for one in given):
+        return "has no gradient"
+    if any(one.dtype == torch.float64 for one in given):
+        return "computes in float32 and got " + ", ".join(sorted({str(one.dtype) for one in given}))
+    return "is not for torch.func" if transformed() else None

@@ -27,7 +27,7 @@ REQUIRED = os.environ.get("RLAIF_REQUIRE", "")
 # Operation -> the implementations it has beside its definition, fastest first. `rlaif_kernels.<name>.<topic>` is
 # imported when it is first asked for, and holds a function of the operation's name.
 TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
-    "attention_column": ("attention", ()),
+    "attention_column": ("attention", ("native",)),
     "gae": ("scans", ("cuda", "triton", "native")),
     "group_normalise": ("normalise", ()),
     "kept_logprobs": ("linear", ("cuda", "triton", "native")),

@@ -27,9 +27,14 @@ def attention_column(
     weights [B,Q]; None takes the last query alone, whose attention is what reward redistribution reads
     (arXiv:2402.00782). mask [B,T]: which keys there are. The queries are the last Q of the T positions; with `causal`
     none looks ahead, with `window` none further back than window - 1 positions. z = cap(scale * q k), scale 1 / sqrt(D)
-    by default. A query that sees no key pays no attention. The whole map is formed here. Differentiable.
+    by default. A query that sees no key pays no attention. The whole map is formed here. Differentiable. What stands at
+    keys that `mask` leaves out, or is not finite in a query of weight 0, reaches neither result nor gradients.
     """
     dtype = accumulation(query, key)
+    if mask is not None:
+        key = key.masked_fill(~mask[:, None, :, None], 0.0)
+    if weights is not None:
+        query = query.masked_fill((weights == 0)[:, None, :, None] & ~query.isfinite(), 0.0)
     batch, heads, queries, width = query.shape
     groups, keys = key.shape[1], key.shape[2]
     many = query.to(dtype).view(batch, groups, heads // groups, queries, width)

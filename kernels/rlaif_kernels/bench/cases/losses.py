@@ -69,21 +69,23 @@ def group(rows: int, members: int, *, unbiased: bool = False) -> Case:
     )
 
 
-def attention(batch: int, heads: int, keys: int, width: int, groups: int) -> Case:
-    """The last query alone, as reward redistribution reads it."""
+def attention(batch: int, heads: int, keys: int, width: int, groups: int, *, queries: int = 1) -> Case:
+    """The last query alone, as reward redistribution reads it, or the last `queries` with weights."""
 
     def make(device: torch.device) -> Inputs:
-        query = torch.randn(batch, heads, 1, width, device=device)
-        return {"query": query, "key": torch.randn(batch, groups, keys, width, device=device)}
+        query = torch.randn(batch, heads, queries, width, device=device)
+        given = {"query": query, "key": torch.randn(batch, groups, keys, width, device=device)}
+        return given if queries == 1 else {**given, "weights": torch.rand(batch, queries, device=device)}
 
-    size, flops = 4.0 * batch * groups * keys * width, 2.0 * batch * heads * keys * width
+    seen = queries * keys - queries * (queries - 1) // 2  # of each head
+    read, flops = 4.0 * batch * (heads * queries + groups * keys) * width, 2.0 * batch * heads * seen * width
     return Case(
         "attention_column",
-        f"{batch} x {heads} heads x {keys} keys",
+        f"{batch} x {heads} heads x {keys} keys{f' x {queries} queries' if queries > 1 else ''}",
         torch.float32,
         make,
         ("column",),
-        {"forward": Work(size, 4 * batch * keys, flops)},
+        {"forward": Work(read, 4 * batch * keys, flops)},
         peers=formulas.plain(formulas.attention),
     )
 
@@ -107,4 +109,5 @@ CASES = [
     group(512, 8),
     group(512, 8, unbiased=True),
     attention(4, 14, 2048, 64, 2),
+    attention(4, 14, 512, 64, 2, queries=512),
 ]

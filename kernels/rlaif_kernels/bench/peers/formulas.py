@@ -88,8 +88,10 @@ def group(x: Tensor, *, members: int, **_: Tensor) -> Tensor:
     return ((rows - rows.mean(-1, keepdim=True)) / (rows.std(-1, keepdim=True, correction=0) + 1e-8)).view(-1)
 
 
-def attention(query: Tensor, key: Tensor) -> Tensor:
-    """The map of the last query, as `output_attentions` gives it, and its mean over the heads."""
-    shared = query.shape[1] // key.shape[1]
+def attention(query: Tensor, key: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The map, as `output_attentions` gives it, its mean over the heads, and of that the last row or a weighted sum."""
+    shared, queries, keys = query.shape[1] // key.shape[1], query.shape[2], key.shape[2]
     scores = query @ key.repeat_interleave(shared, 1).transpose(-1, -2) * query.shape[-1] ** -0.5
-    return torch.softmax(scores.float(), -1).mean(1)[:, -1]
+    ahead = torch.ones(queries, keys, dtype=torch.bool, device=key.device).triu(keys - queries + 1)
+    attention = torch.softmax(scores.float().masked_fill(ahead, -torch.inf), -1).mean(1)
+    return attention[:, -1] if weights is None else (weights[..., None] * attention).sum(1)

@@ -1,0 +1,40 @@
+"""`reference.attention_column` in C++: what turns scores into columns reads them once, and keeps nothing of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlaif_kernels.native import address, binary
+
+__all__ = ["attention_column"]
+
+variant = ""
+"""One of `binary.variants()`, by default the first: tests try them all."""
+
+
+def attention_column(
+    query: Tensor,
+    key: Tensor,
+    *,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    causal: bool = True,
+    window: int | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    batch, heads, queries, width = query.shape
+    groups, keys = key.shape[1], key.shape[2]
+    # The heads of a group are more queries of its keys. torch multiplies: nothing here would be faster.
+    many = query.detach().float().reshape(batch * groups, heads // groups * queries, width)
+    scores = many @ key.detach().float().reshape(batch * groups, keys, width).mT
+    columns = torch.zeros(batch, heads, keys)
+    there = None if mask is None else mask.contiguous()
+    share = None if weights is None else weights.detach().float().contiguous()
+    binary.attention_add(
+        *(scores.data_ptr(), batch, heads, queries, keys, address(there), address(share)),
+        *(width**-0.5 if scale is None else scale, softcap or 0.0, causal, window or 0),
+        *(columns.data_ptr(), torch.get_num_threads(), variant),
+    )
+    return columns.mean(1)
