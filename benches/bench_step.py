@@ -2,7 +2,7 @@
 
 Each program runs in a fresh process of its own. They are all alive at once and take a step by turns, so that a busy
 moment of the machine falls on all of them alike; whoever is not at work sleeps. A third program is ours again with the
-policy's `kernels = "torch"`: without generation in C++ and linear layers by oneDNN, which shows what those two gain. A
+run's `kernels = "torch"`: without generation in C++ and linear layers by oneDNN, which shows what those two gain. A
 fourth is the peer again, told by its environment to keep freed memory as our runs do (`rlaif_core/memory.py`).
 
     python benches/bench_step.py [--peer-python PEER/bin/python] [--rounds 3] [--threads 1 2] [--save]

@@ -55,8 +55,14 @@ def config_of(options: argparse.Namespace, folder: Path) -> rl.RunConfig:
         optimiser["microbatch"] = options.microbatch
     return rl.RunConfig.of(
         {
-            "run": {"seed": options.seed, "steps": steps, "save_every": 0, "out": str(folder / "run")},
-            "policy": {"model": str(options.model), "device": "cpu", "eos": NEVER_DRAWN, "kernels": options.kernels},
+            "run": {
+                "seed": options.seed,
+                "steps": steps,
+                "save_every": 0,
+                "out": str(folder / "run"),
+                "kernels": options.kernels,
+            },
+            "policy": {"model": str(options.model), "device": "cpu", "eos": NEVER_DRAWN},
             "prompts": {"column": "messages", "batch": options.prompts, "group": options.group, "shuffle": False},
             "actions": [{"use": "sample", "max_tokens": options.tokens}],
             "credit": {"use": "group", "unbiased": True},

@@ -9,12 +9,13 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from rlaif_kernels.dense import Dense, packed
+from rlaif_kernels.dispatch import plain
 from rlaif_kernels.llama import Anatomy, LlamaDecoder, UnsuitedError, anatomy
 
 # Cache layers that only append: gradients pass through them, and a sequence may go on in pieces of any length.
@@ -60,15 +61,10 @@ class Continuation(Protocol):
 
 
 class CausalModel:
-    """A transformers module behind one signature. `shares_prefixes`: whether its cache may be read again by others.
+    """A transformers module behind one signature. `shares_prefixes`: whether its cache may be read again by others."""
 
-    native: whether it may generate through `rlaif_kernels.llama` where that computes the same. `impl`: what it asks of
-    other kernels.
-    """
-
-    def __init__(self, module: Any, *, native: bool = True) -> None:
-        self.module, self._native = module, native
-        self.impl: Literal["auto", "torch"] = "auto" if native else "torch"
+    def __init__(self, module: Any) -> None:
+        self.module = module
         inner = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
         self._cache = "past_key_values" if "past_key_values" in self._takes else "cache_params"
@@ -166,7 +162,7 @@ class CausalModel:
     def _suited(self) -> Anatomy:
         """The parts to generate from in C++; raises `UnsuitedError`."""
         kind = type(self.module)
-        if not self._native:
+        if plain():
             raise UnsuitedError("kernels = 'torch'")
         if kind.__name__ not in FAMILY or not kind.__module__.startswith("transformers.models."):
             raise UnsuitedError(f"{kind.__name__} is not of the Llama family")

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -39,6 +39,7 @@ class RunTable(Table):
     updates: int = Field(default=1, ge=1)  # steps taken on one batch of rollouts, each on a share of its groups
     max_failed: float = Field(default=0.1, ge=0, le=1)  # share of failed outcomes in a batch above which the run stops
     max_idle: int = Field(default=20, ge=0)  # steps in a row without any advantage after which the run stops; 0: never
+    kernels: Literal["auto", "torch"] = "auto"  # "torch": all by their definitions, in plain torch
     strict: bool = False  # watch for stages that write into earlier values
     tensorboard: bool = True
 

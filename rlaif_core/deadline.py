@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import TIMEOUT_MAX, Event, Thread, current_thread, main_thread
 from types import FrameType
@@ -97,7 +98,8 @@ def _missed(seconds: float) -> FeedbackError:
 def _aside(seconds: float, calls: Sequence[Callable[[], T]]) -> Iterator[T]:
     results: SimpleQueue[tuple[float, Callable[[], T]]] = SimpleQueue()
     abandoned = Event()
-    Thread(target=_work, args=(calls, results, abandoned), daemon=True).start()
+    # In this thread's context: what is turned on or off here, holds there.
+    Thread(target=copy_context().run, args=(_work, calls, results, abandoned), daemon=True).start()
     try:
         for _ in calls:
             try:

@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -40,8 +40,8 @@ class TransformersPolicy:
     where there is one. chat: whether prompts go through the chat template (default: where the tokenizer has one); in
     neither case can a text write control tokens. lora: {r, alpha, targets} trains low-rank adapters only;
     adapter: a trained adapter to go on from. eos: the end-of-sequence token, for a tokenizer that names none.
-    attention: an `attn_implementation` of transformers. kernels: "auto" computes linear layers by oneDNN where torch's
-    own way is slow (`rlaif_kernels.dense`) and generates in C++ where it can (`rlaif_kernels.llama`); "torch" neither.
+    attention: an `attn_implementation` of transformers. Linear layers go through oneDNN where torch's own way is slow
+    (`rlaif_kernels.dense`) and generation through C++ where it can (`rlaif_kernels.llama`), unless `rk.using("torch")`.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class TransformersPolicy:
         adapter: str | None = None,
         eos: str | None = None,
         attention: str | None = None,
-        kernels: Literal["auto", "torch"] = "auto",
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
@@ -74,9 +73,8 @@ class TransformersPolicy:
         self.version = 0
         self._reference: CausalModel | str | None = None
         self.module: torch.nn.Module = _adapted(module, lora, adapter).to(self.device).eval()
-        if kernels == "auto":
-            accelerate(self.module)
-        self.model = CausalModel(self.module, native=kernels == "auto")
+        accelerate(self.module)
+        self.model = CausalModel(self.module)
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
         self._origin = _fingerprint(self.module, tokenizer, fresh=self._adapters == "fresh")
 
@@ -96,7 +94,7 @@ class TransformersPolicy:
         elif self._reference is None:
             frozen = {id(p): p for p in self.module.parameters() if not p.requires_grad}  # shared, not copied
             copied = copy.deepcopy(self.module, frozen).requires_grad_(False)
-            self._reference = CausalModel(copied, native=self.model.impl == "auto")
+            self._reference = CausalModel(copied)
 
     def reference_logprobs(self, rollouts: Rollouts, *, hidden: bool = False) -> Tensor:
         if self._reference is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def score(model: CausalModel, rollouts: Rollouts, *, entropy: bool = False, hidd
     stop = right if hidden else right - 1
     targets = tokens[:, first:right].masked_fill(~mask[:, first:right], IGNORED)
     kept = None if rollouts.kept is None else rollouts.kept[:, first:right].to(model.device)
-    asked = _Asked(targets, kept, rollouts.temperature, entropy, model.impl)
+    asked = _Asked(targets, kept, rollouts.temperature, entropy)
     read = (model, tokens[:, left:stop], attend[:, left:stop], start - left)
     if model.head is not None:
         states = _read(model.states, *read)
@@ -58,7 +58,6 @@ class _Asked(NamedTuple):
     kept: Tensor | None
     temperature: float
     entropy: bool
-    impl: Literal["auto", "torch"]
 
     def of_states(self, states: Tensor, head: Head) -> Tensor | tuple[Tensor, Tensor]:
         """states [B,T,H], of which no more logits are made than are read."""
@@ -93,7 +92,7 @@ class _Asked(NamedTuple):
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {"temperature": self.temperature, "ignore_index": IGNORED, "impl": self.impl}
+        return {"temperature": self.temperature, "ignore_index": IGNORED}
 
 
 def _read(

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 def train(this: Run, progress: bool) -> None:
     """Take the steps that are left, and leave behind what a run leaves behind."""
+    import rlaif_kernels as rk
+
     table = this.config.run
     record = Record(this.folder, steps=table.steps, start=this.step, progress=progress, tensorboard=table.tensorboard)
     error: BaseException | None = None
     try:
-        with reused(), _stop_on_signal(this):
+        with reused(), rk.using(table.kernels), _stop_on_signal(this):
             this.plugins.tell("rlaif_run_started", run=this)
             this.state_dict()  # whoever remembers what no checkpoint can hold is to say so before anything is learnt
             while this.step < table.steps:

@@ -1,7 +1,8 @@
 """The numerical operations of reinforcement learning on tokens, which know tensors and nothing else.
 
 `import rlaif_kernels as rk`, then `rk.gae(rewards, values, mask)`. Every operation takes `impl`: "auto", or one of
-`rk.implementations("gae")`, and means what `rk.reference` says.
+`rk.implementations("gae")`, and means what `rk.reference` says. `with rk.using("torch"):` turns off all but those
+definitions.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from rlaif_kernels import reference
 from rlaif_kernels.attention import attention_column
 from rlaif_kernels.dense import Dense, accelerate, packed
-from rlaif_kernels.dispatch import ImplementationError, build_info, implementations, unmet_requirements
+from rlaif_kernels.dispatch import ImplementationError, build_info, implementations, unmet_requirements, using
 from rlaif_kernels.linear import kept_logprobs, linear_logprobs, linear_policy_loss
 from rlaif_kernels.logprobs import sharded_logprobs, token_logprobs
 from rlaif_kernels.losses import METRICS, LinearPolicyLoss, PolicyLoss, kl_estimate, policy_loss, token_weights
@@ -42,5 +43,6 @@ __all__ = [
     "token_logprobs",
     "token_weights",
     "unmet_requirements",
+    "using",
     "vtrace",
 ]

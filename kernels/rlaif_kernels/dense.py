@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlaif_kernels.dispatch import plain
+
 __all__ = ["Dense", "accelerate", "add_inner", "add_outer", "hindrance", "packed", "product"]
 
 # Private operations of torch, in `torch.ops.mkldnn`; `hindrance` looks whether they are there and tries them out.
@@ -27,9 +29,10 @@ PRODUCT, ARRANGE = "_linear_pointwise", "_reorder_linear_weight"
 class Dense(torch.nn.Linear):
     """`torch.nn.Linear` by oneDNN, where `hindrance()` is None and the tensors are float32 in the CPU's memory.
 
-    Everything else (other dtypes and devices, autocast, torch.compile, subclasses of Tensor, nothing to compute) goes
-    the way of its base class. Values and gradients of any order agree with it within rounding. As with MKL, the last
-    bits of a row's result may depend on how many rows there are (one alone is computed in another way).
+    Everything else (other dtypes and devices, autocast, torch.compile, `rk.using("torch")`, subclasses of Tensor,
+    nothing to compute) goes the way of its base class. Values and gradients of any order agree with it within rounding.
+    As with MKL, the last bits of a row's result may depend on how many rows there are (one alone is computed in another
+    way).
     """
 
     arranged: tuple[Tensor, Tensor | None] | None = None
@@ -116,6 +119,7 @@ def _suits(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) 
     """Whether oneDNN may compute with these tensors, here and now. It is asked for every layer of every token."""
     return (
         not torch.compiler.is_compiling()  # first, for a compiler shall not look into the rest
+        and not plain()
         and hindrance() is None
         and _plain(x)
         and (weight is None or _plain(weight))

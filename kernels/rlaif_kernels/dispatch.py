@@ -1,14 +1,17 @@
 """Which implementation runs: chosen by name, or the best one that can take these tensors.
 
-An explicit choice works or raises. Only "auto" chooses, and where RLAIF_REQUIRE names a backend that this installation
-lacks, "auto" raises as well: a missing compiler shall not turn into a slow run that nobody noticed.
+`with using("torch"):` turns others off. An explicit choice works or raises. Only "auto" chooses, and where
+RLAIF_REQUIRE names a backend that this installation lacks, "auto" raises as well: a missing compiler shall not turn
+into a slow run that nobody noticed.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -18,7 +21,18 @@ from torch import __version__ as torch_version
 
 from rlaif_kernels import reference
 
-__all__ = ["Impl", "ImplementationError", "build_info", "choose", "implementations", "quick", "unmet_requirements"]
+__all__ = [
+    "TURNED_OFF",
+    "Impl",
+    "ImplementationError",
+    "build_info",
+    "choose",
+    "implementations",
+    "plain",
+    "quick",
+    "unmet_requirements",
+    "using",
+]
 
 Impl = Literal["auto", "torch", "native", "cuda", "triton"]
 REQUIRED = os.environ.get("RLAIF_REQUIRE", "")
@@ -41,6 +55,8 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "vtrace": ("scans", ("cuda", "triton", "native")),
 }
 NOTHING: Mapping[str, str | None] = {}
+TURNED_OFF = ContextVar("TURNED_OFF", default=False)
+"""Whether `using` has turned off all but the definitions; for what a compiler may look into, `plain()`."""
 # What is a special case of another operation and runs wherever that does.
 SPECIAL_CASES = {"discounted_returns": "gae", "lambda_returns": "gae"}
 
@@ -76,6 +92,27 @@ def unmet_requirements() -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+@contextmanager
+def using(impl: Literal["auto", "torch"]) -> Iterator[None]:
+    """What `impl="auto"` means inside, in this thread: "torch", the definitions, or "auto", the best that can run.
+
+    It also turns off `Dense` and the decoder of `llama`. A graph that torch.compile has made stays what it is.
+    """
+    if impl not in ("auto", "torch"):
+        raise ValueError(f"using: unknown impl {impl!r}; choose from auto, torch")
+    before = TURNED_OFF.set(impl == "torch")
+    try:
+        yield
+    finally:
+        TURNED_OFF.reset(before)
+
+
+@torch.compiler.assume_constant_result  # which a compiler could not look up
+def plain() -> bool:
+    """Whether `using` has turned off all but the definitions."""
+    return TURNED_OFF.get()
+
+
 @cache
 def quick(topic: str) -> Any:
     """The binary's functions for small operations on the CPU, where "auto" need not look further; None without it."""
@@ -99,6 +136,8 @@ def choose(
         # What a compiler shall not look into stands in `library`; it sees definitions, and chooses for itself.
         return getattr(reference, operation)  # type: ignore[no-any-return]
     names = offered(operation)
+    if impl == "auto" and plain():
+        impl = "torch"
     if impl == "auto":
         for name, reason in unmet_requirements().items():
             remedy = REMEDY.get(name, "correct the variable")

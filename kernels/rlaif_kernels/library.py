@@ -16,6 +16,7 @@ from torch.library import Library
 
 from rlaif_kernels import chunked, native
 from rlaif_kernels.chunked import Gradients, Head
+from rlaif_kernels.dispatch import plain
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
 from rlaif_kernels.rows import Rows, Said, asked, dense
 
@@ -32,7 +33,8 @@ SLOPES = "Tensor? of_logp, Tensor? of_entropy"
 
 def covers(tensor: Tensor, impl: str) -> bool:
     """Whether what is being traced shall go through here: in f32, bf16 or f16, on the CPU, where the binary is."""
-    return impl in ("auto", "native") and native.missing is None and tensor.is_cpu and tensor.dtype in native.KINDS
+    wanted = impl == "native" or (impl == "auto" and not plain())
+    return wanted and native.missing is None and tensor.is_cpu and tensor.dtype in native.KINDS
 
 
 def define(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from rlaif_kernels import reference
+from rlaif_kernels.dispatch import TURNED_OFF
 
 __all__ = [
     "Backend",
@@ -141,6 +142,7 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
     """Whether these are CPU tensors and numbers out of the ordinary in no way: a quick look, no with any doubt."""
     return (
         not torch.compiler.is_compiling()
+        and not TURNED_OFF.get()
         and type(logits) in PLAIN
         and logits.is_cpu
         and type(temperature) is float

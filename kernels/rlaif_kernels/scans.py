@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, library
-from rlaif_kernels.dispatch import Impl, choose, quick
+from rlaif_kernels.dispatch import TURNED_OFF, Impl, choose, quick
 
 __all__ = ["discounted_returns", "gae", "lambda_returns", "vtrace"]
 
@@ -36,6 +36,7 @@ def gae(
     if (
         impl in ("auto", "native")
         and not torch.compiler.is_compiling()
+        and not TURNED_OFF.get()
         and rewards.is_cpu
         and (native := quick("scans"))
     ):

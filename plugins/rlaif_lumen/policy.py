@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rlaif_core.policy import TransformersPolicy
 
@@ -24,7 +24,6 @@ class TinyPolicy(TransformersPolicy):
         lora: dict[str, Any] | None = None,
         adapter: str | None = None,
         attention: str | None = None,
-        kernels: Literal["auto", "torch"] = "auto",
     ) -> None:
-        options: dict[str, Any] = {"lora": lora, "adapter": adapter, "attention": attention, "kernels": kernels}
+        options: dict[str, Any] = {"lora": lora, "adapter": adapter, "attention": attention}
         super().__init__(FOLDER, device=device, dtype=dtype, **options)

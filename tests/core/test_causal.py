@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import checkpoints
+import rlaif_kernels as rk
 from checkpoints import ARCHITECTURES
 from rlaif_core.causal import CausalModel, left_padded
 from rlaif_kernels import native
@@ -89,14 +90,19 @@ def drawn(model: CausalModel, steps: int = 12) -> torch.Tensor:
     return torch.stack([each if len(each) == 3 else each[[1, 2, 4]] for each in said])
 
 
+def drawn_plainly(model: CausalModel) -> torch.Tensor:
+    with rk.using("torch"):
+        return drawn(model)
+
+
 @pytest.mark.native
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_continuations_say_the_same_whatever_computes_them(architecture: str) -> None:
-    model, plain = built(architecture), built(architecture)
-    plain._native = False
+    model = built(architecture)
     assert (model.hindrance is None) == (architecture in NATIVE)
-    assert plain.hindrance == "kernels = 'torch'"
-    torch.testing.assert_close(drawn(model), drawn(plain), rtol=0, atol=2e-5)
+    with rk.using("torch"):
+        assert model.hindrance == "kernels = 'torch'"
+    torch.testing.assert_close(drawn(model), drawn_plainly(model), rtol=0, atol=2e-5)
 
 
 @pytest.mark.native
@@ -139,7 +145,7 @@ def test_what_only_looks_like_llama_is_left_to_transformers() -> None:
     other = built("llama")
     other.module.model.norm = Odd(other.module.model.norm)
     assert other.hindrance == "the native decoder does not agree with it"
-    torch.testing.assert_close(drawn(other), drawn(CausalModel(other.module, native=False)), rtol=0, atol=2e-5)
+    torch.testing.assert_close(drawn(other), drawn_plainly(other), rtol=0, atol=2e-5)
     subclass = built("llama")
     subclass.module.__class__ = type("Mine", (type(subclass.module),), {})
     assert subclass.hindrance == "Mine is not of the Llama family"
@@ -148,7 +154,7 @@ def test_what_only_looks_like_llama_is_left_to_transformers() -> None:
     assert namesake.hindrance == "LlamaForCausalLM is not of the Llama family"
     windowed = built("mistral", sliding_window=50)  # longer than any example
     assert windowed.hindrance == "its cache is not that of full attention"
-    torch.testing.assert_close(drawn(windowed), drawn(CausalModel(windowed.module, native=False)), rtol=0, atol=2e-5)
+    torch.testing.assert_close(drawn(windowed), drawn_plainly(windowed), rtol=0, atol=2e-5)
     broken = built("llama")
     torch.nn.init.constant_(broken.module.lm_head.weight, torch.nan)
     assert broken.hindrance == "the native decoder does not agree with it"
@@ -163,7 +169,7 @@ def test_what_changes_after_the_example_is_noticed() -> None:
     model.module.eval()
     model.module.model.layers[0].mlp.forward = torch.tanh
     assert model.hindrance == "some of its layers have a forward of their own"
-    torch.testing.assert_close(drawn(model), drawn(CausalModel(model.module, native=False)), rtol=0, atol=2e-5)
+    torch.testing.assert_close(drawn(model), drawn_plainly(model), rtol=0, atol=2e-5)
     del model.module.model.layers[0].mlp.forward
     assert model.hindrance is None
     tokens, _ = left_padded(ROWS, 39, model.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -67,6 +69,39 @@ def test_a_required_backend_that_is_there_requires_nothing_more(monkeypatch: pyt
     assert rk.unmet_requirements() == {}
     rk.gae(*INPUTS)
     rk.group_normalise(torch.zeros(2), torch.tensor([0, 0]), FLAGS[0, :2])  # has no native implementation, and need not
+
+
+@pytest.mark.native
+def test_all_but_the_definitions_are_turned_off_in_this_thread_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once = []
+    monkeypatch.setattr(native.binary, "gae_at_once", lambda *_: at_once.append("gae"))
+    monkeypatch.setattr(native.binary, "logprobs_at_once", lambda *_: at_once.append("logprobs"))
+
+    def quick() -> set[str]:
+        at_once.clear()
+        rk.gae(*INPUTS)
+        rk.token_logprobs(torch.randn(2, 5), torch.tensor([1, 2]))
+        return set(at_once)
+
+    everything = {"gae", "logprobs"}
+    assert quick() == everything
+    with rk.using("torch"):
+        assert dispatch.choose("masked_whiten", "auto", ()) is rk.reference.masked_whiten
+        assert quick() == set()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(quick).result() == everything
+        with rk.using("auto"):
+            assert quick() == everything
+        assert quick() == set()
+        graph = torch.compile(rk.token_logprobs, backend="eager", fullgraph=True)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            graph(torch.randn(2, 5), torch.tensor([1, 2]))
+        assert not any(event.key.startswith("rlaif::") for event in seen.key_averages())
+    assert quick() == everything
+    with pytest.raises(ValueError, match="using: unknown impl 'native'; choose from auto, torch"), rk.using("native"):
+        pass
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
