@@ -107,7 +107,7 @@ def using(impl: Literal["auto", "torch"]) -> Iterator[None]:
         TURNED_OFF.reset(before)
 
 
-@torch.compiler.assume_constant_result  # which a compiler could not look up
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # which a compiler could not look up
 def plain() -> bool:
     """Whether `using` has turned off all but the definitions."""
     return TURNED_OFF.get()
