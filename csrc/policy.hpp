@@ -20,7 +20,7 @@ struct Batch {
     float least, most, dual;                                 // the ratio's bounds, infinite for none
     float kl, entropy_weight;
     Estimator kl_value, kl_gradient;
-    float *of_logp, *of_entropy;                             // [rows, steps], written: the gradient; entropy's may be null
+    float *of_logp, *of_entropy;                             // [rows, steps], written: the gradient; null: not wanted
 };
 
 // Sums over the unmasked tokens of a row.

@@ -20,8 +20,7 @@ inline Vector excess(Vector d, Vector power) {
     return size < 0.5f ? series * (d * d * 0.5f) : power - 1.0f - d;
 }
 inline Vector k3(Vector d, Vector power) {
-    const Vector most = all(485165195.41f);  // e^20
-    return excess(d > far ? all(far) : d, power > most ? most : power);
+    return excess(at_most(far, d), at_most(485165195.41f, power));  // e^20
 }
 // Of d = log q - log p, for a token of p; `third` is k3, which is measured anyway.
 inline Vector value(Vector d, Vector third, Estimator estimator) {
@@ -30,7 +29,7 @@ inline Vector value(Vector d, Vector third, Estimator estimator) {
 // The derivative of that with respect to log p.
 inline Vector slope(Vector d, Vector third, Estimator estimator) {
     if (estimator == Estimator::k1) return all(1.0f);
-    return estimator == Estimator::k2 ? -d : -(third + (d > far ? all(far) : d));
+    return estimator == Estimator::k2 ? -d : -(third + at_most(far, d));
 }
 
 // A row, a vector at a time; 0 where a token is masked, whatever stands there.
@@ -38,26 +37,11 @@ struct Row {
     const Batch& batch;
     std::size_t start;
 
-    std::size_t left(std::size_t at) const { return smaller(batch.steps - at, lanes); }
-    Integers here(std::size_t at) const {
-        if (left(at) == lanes) return load_flags(batch.mask + start + at);
-        Integers flags{};
-        for (std::size_t lane = 0; lane < left(at); ++lane) flags[lane] = batch.mask[start + at + lane] ? -1 : 0;
-        return flags;
-    }
+    Integers here(std::size_t at) const { return load_flags_part(batch.mask + start + at, batch.steps - at); }
     Vector of(const float* values, std::size_t at, Integers here) const {
-        Vector read{};
-        if (left(at) == lanes) {
-            read = load(values + start + at);
-        } else {
-            for (std::size_t lane = 0; lane < left(at); ++lane) read[lane] = values[start + at + lane];
-        }
-        return here ? read : Vector{};
+        return here ? load_part(values + start + at, batch.steps - at) : Vector{};
     }
-    void write(float* values, std::size_t at, Vector given) const {
-        if (left(at) == lanes) return store(values + start + at, given);
-        for (std::size_t lane = 0; lane < left(at); ++lane) values[start + at + lane] = given[lane];
-    }
+    void write(float* values, std::size_t at, Vector given) const { store_part(values + start + at, given, batch.steps - at); }
 };
 
 inline Vector one_where(Integers flags) { return flags ? all(1.0f) : Vector{}; }
@@ -97,8 +81,7 @@ Sums row(const Batch& batch, std::size_t number) {
         const Vector logp = its.of(batch.logp, at, here), apart = logp - its.of(batch.old, at, here);
         const Vector advantage = its.of(batch.advantages, at, here), weight = batch.weights ? its.of(batch.weights, at, here) : share;
         const Vector token_ratio = exponential(apart), ratio = batch.sequence ? exponential(all(mean)) : token_ratio;
-        Vector bounded = ratio < batch.least ? all(batch.least) : ratio;
-        bounded = bounded > batch.most ? all(batch.most) : bounded;
+        const Vector bounded = at_most(batch.most, at_least(batch.least, ratio));
         Integers below, above, floored{};
         Vector gain, pull;  // the gain and its derivative with respect to the log-ratio
         if (batch.constant_ratio) {
@@ -136,7 +119,7 @@ Sums row(const Batch& batch, std::size_t number) {
         }
         const Vector entropy = batch.entropy ? its.of(batch.entropy, at, here) : Vector{};
         if (batch.entropy_weight != 0.0f) loss -= batch.entropy_weight * entropy;
-        its.write(batch.of_logp, at, here ? of_logp : Vector{});
+        if (batch.of_logp) its.write(batch.of_logp, at, here ? of_logp : Vector{});
         if (batch.of_entropy) its.write(batch.of_entropy, at, here ? -batch.entropy_weight * weight : Vector{});
         totals.loss += here ? weight * loss : Vector{};
         totals.below += one_where(here & below);
@@ -150,7 +133,7 @@ Sums row(const Batch& batch, std::size_t number) {
         if (++totals.terms == 64) totals.flush(sums);
     }
     totals.flush(sums);
-    if (batch.sequence && !batch.constant_ratio && count > 0.0f) {
+    if (batch.of_logp && batch.sequence && !batch.constant_ratio && count > 0.0f) {
         const float each = sum(pulled) / count;
         for (std::size_t at = 0; at < batch.steps; at += lanes) {
             const Integers here = its.here(at);

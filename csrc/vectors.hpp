@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #define RLAIF_LANES 16
 #elif defined(__AVX2__)
+#include <immintrin.h>
 #define RLAIF_LANES 8
 #else
 #define RLAIF_LANES 4
@@ -28,8 +29,34 @@ using Bytes = std::uint8_t __attribute__((vector_size(lanes), aligned(1), may_al
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+// GCC converts whole numbers of different sizes one by one; there are instructions for it.
+inline Integers widened(const Bytes& its) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(reinterpret_cast<__m128i>(its)));
+#elif defined(__AVX2__)
+    return reinterpret_cast<Integers>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&its))));
+#else
+    return __builtin_convertvector(its, Integers);
+#endif
+}
+inline Integers widened(const Halves& its) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Integers>(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(its)));
+#elif defined(__AVX2__)
+    return reinterpret_cast<Integers>(_mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(its)));
+#else
+    return __builtin_convertvector(its, Integers);
+#endif
+}
+inline Halves narrowed(const Integers& its) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Halves>(_mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(its)));
+#else
+    return __builtin_convertvector(its, Halves);
+#endif
+}
 inline Integers load_flags(const bool* from) {  // -1 where true
-    return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Integers) != 0;
+    return widened(*reinterpret_cast<const Bytes*>(from)) != 0;
 }
 inline Vector all(float value) { return Vector{} + value; }
 inline Integers bits(Vector value) { return reinterpret_cast<const Integers&>(value); }
@@ -42,6 +69,13 @@ inline Vector at_least(float least, Vector value) {
     return _mm512_max_ps(_mm512_set1_ps(least), value);  // gives its second operand where either is NaN
 #else
     return value < least ? all(least) : value;
+#endif
+}
+inline Vector at_most(float most, Vector value) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(_mm512_set1_ps(most), value);
+#else
+    return value > most ? all(most) : value;
 #endif
 }
 // A NaN in `value` is passed over.
@@ -140,11 +174,11 @@ inline void store(Float16* to, Vector value) {
 #endif
 template <typename Number>
 Vector load(const Number* from) {
-    return widened(Number{}, __builtin_convertvector(*reinterpret_cast<const Halves*>(from), Integers));
+    return widened(Number{}, widened(*reinterpret_cast<const Halves*>(from)));
 }
 template <typename Number>
 void store(Number* to, Vector value) {
-    *reinterpret_cast<Halves*>(to) = __builtin_convertvector(narrowed(Number{}, value), Halves);
+    *reinterpret_cast<Halves*>(to) = narrowed(narrowed(Number{}, value));
 }
 
 // At most a vector, for the ends of rows; what is not loaded is 0.

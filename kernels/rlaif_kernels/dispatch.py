@@ -139,7 +139,7 @@ def choose(
     if impl == "auto" and plain():
         impl = "torch"
     if impl == "auto":
-        for name, reason in unmet_requirements().items():
+        for name, reason in unmet_requirements().items() if REQUIRED else ():
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
         able = (name for name in names if not _for_tests(name) and _hindrance(name, tensors, unfit) is None)

@@ -42,7 +42,9 @@ def policy_loss(
     correction: Tensor | None = None,
 ) -> PolicyLoss:
     given, options = arranged(locals())
-    return PolicyLoss(*_PolicyLoss.apply(logp, entropy, given, options))  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (logp, entropy)):
+        return PolicyLoss(*_PolicyLoss.apply(logp, entropy, given, options))  # type: ignore[no-untyped-call]
+    return PolicyLoss(*measured(logp, entropy, given, options, slopes=False)[:2])
 
 
 def arranged(of: dict[str, Any]) -> tuple[list[Tensor | None], tuple[float, ...]]:
@@ -90,9 +92,14 @@ class _PolicyLoss(torch.autograd.Function):
 
 
 def measured(
-    logp: Tensor, entropy: Tensor | None, given: Sequence[Tensor | None], options: Sequence[float]
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The loss, its metrics [8], and its gradients with respect to logp and entropy [B,T] f32.
+    logp: Tensor,
+    entropy: Tensor | None,
+    given: Sequence[Tensor | None],
+    options: Sequence[float],
+    *,
+    slopes: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The loss, its metrics [8], and with `slopes` its gradients with respect to logp and entropy [B,T] f32.
 
     given: old log-probs, advantages, mask, reference, correction, weights; options in the order of csrc/policy.hpp.
     """
@@ -103,8 +110,8 @@ def measured(
     reference, correction, weights = (_floats(one) for one in others)
     spread = _floats(entropy)
     out = torch.empty(1 + len(METRICS))
-    of_logp = torch.empty(logp.shape)
-    of_entropy = torch.empty(logp.shape) if entropy is not None else None
+    of_logp = torch.empty(logp.shape) if slopes else None
+    of_entropy = torch.empty(logp.shape) if slopes and entropy is not None else None
     binary.policy_loss(
         *logp.shape,
         *map(address, (*floats, flags, weights)),
