@@ -43,7 +43,7 @@ REQUIRED = os.environ.get("RLAIF_REQUIRE", "")
 TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "attention_column": ("attention", ("native",)),
     "gae": ("scans", ("cuda", "triton", "native")),
-    "group_normalise": ("normalise", ()),
+    "group_normalise": ("normalise", ("native",)),
     "kept_logprobs": ("linear", ("cuda", "triton", "native")),
     "kl_estimate": ("losses", ()),
     "linear_logprobs": ("linear", ("cuda", "triton", "native")),

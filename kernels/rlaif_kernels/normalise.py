@@ -41,7 +41,7 @@ def group_normalise(
 
     x [N], group [N] int64 with the same number for the members of a group, wherever they stand, mask [N] bool -> [N]
     in float32 (float64 from float64), 0 where `mask` is False. `scale` "none" leaves out the division (Dr. GRPO).
-    A group of one, or one whose numbers differ by no more than `noise` of their size, gives exactly 0.
+    A group of one, or one whose numbers differ by no more than `noise` of their size, gives exactly 0. Differentiable.
     """
     if x.ndim != 1:
         raise ValueError(f"group_normalise: x must be [N], got {arguments.shape(x)}")
@@ -50,6 +50,9 @@ def group_normalise(
     if group.dtype != torch.int64:
         raise TypeError(f"group_normalise: group must be int64, got {group.dtype}")
     arguments.one_of("group_normalise", "scale", scale, ("std", "none"))
-    run = choose("group_normalise", impl, (x, group, mask))
+    unfit = "computes in float32 and got float64" if x.dtype == torch.float64 else None
+    if x.requires_grad and torch.is_grad_enabled():
+        unfit = "has no gradient"
+    run = choose("group_normalise", impl, (x, group, mask), {"native": unfit})
     result: Tensor = run(x, group, mask, scale=scale, unbiased=unbiased, noise=noise)
     return result

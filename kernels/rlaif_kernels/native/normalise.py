@@ -1,8 +1,9 @@
-"""`reference.masked_whiten` in C++: two passes for the moments, one that applies them."""
+"""`reference.normalise` in C++: passes for the moments, and one that applies them."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from rlaif_kernels import whitening
 from rlaif_kernels.native import binary
 
-__all__ = ["masked_whiten"]
+__all__ = ["group_normalise", "masked_whiten"]
 
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
@@ -23,6 +24,16 @@ def _whitened(x: Tensor, mask: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     pointers = numbers.data_ptr(), flags.data_ptr(), x.numel(), eps, out.data_ptr(), factor.data_ptr()
     binary.whiten(*pointers, torch.get_num_threads(), variant)
     return out, factor
+
+
+def group_normalise(
+    x: Tensor, group: Tensor, mask: Tensor, *, scale: Literal["std", "none"], unbiased: bool, noise: float
+) -> Tensor:
+    numbers, names, flags = x.detach().float().contiguous(), group.contiguous(), mask.contiguous()
+    out = torch.empty(x.shape)
+    pointers = numbers.data_ptr(), names.data_ptr(), flags.data_ptr()
+    binary.group_normalise(*pointers, len(out), scale == "std", unbiased, noise, out.data_ptr())
+    return out
 
 
 masked_whiten = partial(whitening.masked_whiten, _whitened)
