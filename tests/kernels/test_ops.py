@@ -90,6 +90,29 @@ def test_every_implementation_gives_the_same_answer_and_minds_every_option(name:
 
 
 @pytest.mark.parametrize("name", LOCAL)
+def test_torchs_defaults_have_no_say(name: str) -> None:
+    """Memory whose address is handed over is of the dtype and on the device that the kernels write to."""
+    (leaf, *arguments), options = CALLS[name]()
+    leaf.requires_grad_()
+
+    def found(impl: str) -> list[torch.Tensor]:
+        said = getattr(rk, name)(leaf, *arguments, **options, impl=impl)
+        outputs = [said] if isinstance(said, torch.Tensor) else list(said)
+        descended = [one.sum() for one in outputs if one.requires_grad]
+        return [*outputs, *(torch.autograd.grad(descended, leaf) if descended else ())]
+
+    for impl in rk.implementations(name):
+        wanted = found(impl)
+        try:
+            torch.set_default_dtype(torch.float64)
+            with torch.device("meta"):
+                said = found(impl)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert all(map(torch.equal, said, wanted)), impl
+
+
+@pytest.mark.parametrize("name", LOCAL)
 def test_the_choice_of_implementation_arrives(name: str) -> None:
     arguments, options = CALLS[name]()
     with pytest.raises(ValueError, match="unknown impl 'fastest'"):

@@ -102,9 +102,9 @@ def measured(
     floats, flags = [_floats(one) for one in (logp, old, advantages)], mask.contiguous()
     reference, correction, weights = (_floats(one) for one in others)
     spread = _floats(entropy)
-    out = torch.empty(1 + len(METRICS))
-    of_logp = torch.empty(logp.shape)
-    of_entropy = torch.empty(logp.shape) if entropy is not None else None
+    of_logp = logp.new_empty(logp.shape, dtype=torch.float32)
+    of_entropy = torch.empty_like(of_logp) if entropy is not None else None
+    out = of_logp.new_empty(1 + len(METRICS))
     binary.policy_loss(
         *logp.shape,
         *map(address, (*floats, flags, weights)),

@@ -19,7 +19,7 @@ variant = ""
 def _whitened(x: Tensor, mask: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The numbers, and 1 / sqrt(variance + eps)."""
     numbers, flags = x.detach().float().contiguous(), mask.contiguous()
-    out, factor = torch.empty(x.shape), torch.empty(())
+    out, factor = torch.empty_like(numbers), numbers.new_empty(())
     pointers = numbers.data_ptr(), flags.data_ptr(), x.numel(), eps, out.data_ptr(), factor.data_ptr()
     binary.whiten(*pointers, torch.get_num_threads(), variant)
     return out, factor
