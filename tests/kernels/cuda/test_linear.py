@@ -51,6 +51,7 @@ def test_states_of_parts_are_merged_to_that_of_the_whole() -> None:
 
     logits = torch.randn(5, 60) * 4
     logits[0, :31] = logits[1, 31:] = -math.inf
+    logits[3, :31] = -2e38
     targets = torch.tensor([40, 3, -100, 59, 0])
     rows = Rows(targets, -100, 0.8, 1.0, 0.0, None)
     left, right = logits.split(31, 1)
