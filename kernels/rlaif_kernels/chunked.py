@@ -22,6 +22,7 @@ __all__ = [
     "STASH",
     "Gradients",
     "Head",
+    "cleared",
     "descend",
     "forward",
     "kept",
@@ -113,7 +114,7 @@ def linear_logprobs(
     """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     backend.check(rows, len(weight))
-    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    flat = cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
     logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy, fused)  # type: ignore[no-untyped-call]
     logp = logp.view(targets.shape)
     return (logp, spread.view(targets.shape)) if entropy else logp
@@ -249,9 +250,21 @@ def _blocks(head: Head, some: slice) -> Iterator[slice]:
         yield slice(start, min(start + wide, len(head.weight)))
 
 
+def capturing(tensor: Tensor) -> bool:
+    """Whether a CUDA graph is being captured, which asking a tensor for its numbers would break."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def cleared(hidden: Tensor, rows: Rows) -> Tensor:
+    """hidden [N,H], with 0 in rows that `kept` cannot leave out: they are multiplied into the weight's gradient."""
+    if not capturing(hidden):
+        return hidden
+    return hidden.masked_fill((rows.targets == rows.ignored)[:, None], 0.0)
+
+
 def kept(flags: Tensor) -> Tensor | slice:
-    """Where to find what is True; everything, if all is, or if asking would break the capture of a CUDA graph."""
-    if flags.is_cuda and torch.cuda.is_current_stream_capturing():
+    """Where to find what is True; everything, if all is, or if nobody may ask."""
+    if capturing(flags):
         return slice(None)
     found = flags.nonzero()[:, 0]
     return slice(None) if len(found) == len(flags) else found

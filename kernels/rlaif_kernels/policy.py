@@ -55,7 +55,7 @@ def linear_policy_loss(
         "reference": reference,
         "correction": correction,
     }
-    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    flat = chunked.cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
     said = LinearPolicy.apply(flat, weight, bias, rows, backend, loss, tokens, options)  # type: ignore[no-untyped-call]
     return LinearPolicyLoss(*said)
 

@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from rlaif_kernels.reference.numbers import accumulation
 
-__all__ = ["said_of", "sharded_logprobs", "token_logprobs", "z_of"]
+__all__ = ["said_of", "sharded_logprobs", "token_logprobs", "transformed", "z_of"]
 
 
 def token_logprobs(
@@ -80,6 +80,11 @@ def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: 
     # Selecting copies, so it is left out where there is nothing to leave out; a compiler cannot look.
     if torch.compiler.is_compiling() or bool(ignored.any()):
         z = z.masked_fill(ignored.unsqueeze(-1), 0.0)
+    return transformed(z, ignored, temperature, softcap, scale)
+
+
+def transformed(z: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:
+    """cap(scale * z) / temperature, of finite numbers where nothing is asked."""
     if scale != 1.0:
         z = z * scale
     if softcap is not None:
