@@ -237,6 +237,17 @@ def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatc
     assert [name for name, _ in seen] == ["product", "add_inner"]
 
 
+def test_a_loss_scale_saves_small_gradients_in_float16() -> None:
+    hidden, weight = torch.randn(2, 7, 20).half(), torch.randn(91, 20).half() / 4
+    targets, mask = torch.randint(91, (2, 7)), torch.ones(2, 7, dtype=torch.bool)
+    numbers, found = (torch.full((2, 7), -4.5), torch.full((2, 7), 1e-6)), []
+    for impl in ("native", "torch"):
+        leaves = [x.clone().requires_grad_() for x in (hidden, weight)]
+        said = rk.linear_policy_loss(*leaves, targets, *numbers, mask, low=1, high=9, impl=impl)
+        found.append(torch.autograd.grad(said.loss * 2.0**16, leaves))
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-6)
+
+
 def test_gradients_are_handed_out_once() -> None:
     x = rollouts(2, 5, 4, 9)
     hidden = x["hidden"].clone().requires_grad_()
