@@ -184,7 +184,7 @@ class LinearLogprobs(torch.autograd.Function):
         if any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which
             said = backend.forward(ctx.stash[0], part, entropy)
-        elif fused is not None:
+        elif fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
             said = fused(its, weight, bias, part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)

@@ -137,6 +137,22 @@ def test_nothing_asked_gives_nothing() -> None:
         assert not weight.grad.any()
 
 
+def test_a_kernel_that_does_both_at_once_gets_no_empty_tensors() -> None:
+    from rlaif_kernels.native import logprobs
+
+    given: list[int] = []
+
+    def fused(hidden: Tensor, *rest: Any) -> Any:
+        given.append(len(hidden))
+        weight, bias, rows, entropy = rest
+        return chunked.forward(logprobs, hidden, chunked.Head(weight, bias), rows, entropy)
+
+    for targets in (torch.tensor([1, -100]), torch.tensor([-100, -100])):
+        logp = chunked.linear_logprobs(logprobs, torch.ones(2, 3), torch.ones(4, 3), targets, fused=fused)
+        assert bool(logp[1] == 0)
+    assert given == [1]
+
+
 def test_a_target_outside_the_vocabulary_is_named() -> None:
     with pytest.raises(IndexError, match="target 7 is not in a vocabulary of 5"):
         rk.linear_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 7]), impl="native")
