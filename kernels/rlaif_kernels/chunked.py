@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import dense, reference
+from rlaif_kernels.reference.numbers import exact
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
 
 __all__ = [
@@ -55,12 +56,11 @@ class Head(NamedTuple):
     def logits(self, hidden: Tensor, columns: slice) -> Tensor:
         """hidden [N,H] -> [N, columns] f32."""
         weight, bias = self.weight[columns], self.bias if self.bias is None else self.bias[columns]
-        if hidden.dtype == torch.float32:
-            return dense.product(hidden, weight, bias)
-        if hidden.is_cuda:
-            logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-            return logits if bias is None else logits.add_(bias)
-        return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
+        with exact(hidden):
+            if hidden.is_cuda and hidden.dtype != torch.float32:
+                logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+                return logits if bias is None else logits.add_(bias)
+            return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
 
 
 class Gradients(NamedTuple):
@@ -82,14 +82,15 @@ class Gradients(NamedTuple):
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
-        slopes = slopes if hidden.dtype == torch.float32 or not hidden.is_cuda else slopes.to(hidden.dtype)
-        if self.hidden is not None:
-            some = self.hidden[rows]
-            dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
-            if isinstance(rows, Tensor):  # then these were copies
-                self.hidden[rows] = some
-        if self.weight is not None:
-            dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
+        slopes = slopes.to(hidden.dtype) if hidden.is_cuda else slopes
+        with exact(hidden):
+            if self.hidden is not None:
+                some = self.hidden[rows]
+                dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
+                if isinstance(rows, Tensor):  # then these were copies
+                    self.hidden[rows] = some
+            if self.weight is not None:
+                dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
         if self.bias is not None:
             self.bias[columns] += slopes.sum(0)
 
