@@ -190,13 +190,14 @@ class LinearLogprobs(torch.autograd.Function):
         else:
             said = forward(backend, its, head, part, entropy)
         told = said.map(lambda one: spread(one, which, len(hidden)))
-        ctx.save_for_backward(hidden, weight, bias, *told)
+        # What is asked, too, lest a change go unnoticed.
+        ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told)
         ctx.set_materialize_grads(False)
         return told.logp, told.entropy
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, *told = ctx.saved_tensors
+        hidden, weight, bias, _, _, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 7
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]

@@ -145,6 +145,22 @@ def test_results_are_put_where_they_are_wanted(impl: str) -> None:
         rk.gae(*arguments, out=(torch.empty(2, 3), torch.empty(3)), impl=impl)
 
 
+@pytest.mark.parametrize("changed", ["targets", "temperature"])
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs"])
+def test_what_was_asked_must_not_change_before_the_way_back(name: str, changed: str) -> None:
+    """Else kernels would read it anew, and give a gradient of something else; the definition has copies."""
+    arguments = CALLS[name]()[0]
+    for impl in rk.implementations(name)[:-1]:
+        asked = {"targets": arguments[-1].clone(), "temperature": torch.full((2, 3), 0.5)}
+        leaf = arguments[0].clone().requires_grad_()
+        logp = getattr(rk, name)(
+            leaf, *arguments[1:-1], asked["targets"], temperature=asked["temperature"], softcap=2.0, impl=impl
+        )
+        asked[changed].fill_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            logp.sum().backward()
+
+
 @pytest.mark.parametrize("name", ["linear_logprobs", "kept_logprobs", "linear_policy_loss"])
 def test_autocast_rounds_nothing(name: str) -> None:
     (hidden, weight, *arguments), options = CALLS[name]()
