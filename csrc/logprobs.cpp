@@ -50,8 +50,9 @@ struct Moved {
 
     Moved(const State& state, float shift, double unit) {
         const double by = (double(state.shift) - double(shift)) * unit, share = std::exp2(by);
-        mass = share * state.mass;
-        moment = state.mass == 0.0f ? 0.0 : share * (state.moment + by * state.mass);
+        const bool empty = state.mass == 0.0f;  // then the share may be infinite
+        mass = empty ? 0.0 : share * state.mass;
+        moment = empty ? 0.0 : share * (state.moment + by * state.mass);
         chosen = by + state.chosen;
     }
 };
@@ -68,12 +69,13 @@ State merged(const State& one, const State& other, double unit) {
 // The state of a block's columns of every row, into [rows].
 void fold(const Block& block, bool entropy, std::size_t threads, const Variant& best, State* states) {
     const std::size_t pieces = (block.width + piece - 1) / piece;
+    if (pieces == 0) std::fill_n(states, block.rows, State{0.0f, 0.0f, 0.0f, unmet});
     std::vector<State> parts(pieces > 1 ? block.rows * pieces : 0);
     State* into = pieces > 1 ? parts.data() : states;
     by_pieces(block, threads, [&](std::size_t row, std::size_t begin, std::size_t end, std::size_t unit) {
         into[unit] = block.targets[row] == block.ignored ? State{0.0f, 0.0f, 0.0f, unmet} : best.fold(block, row, begin, end, entropy);
     });
-    if (pieces == 1) return;
+    if (pieces <= 1) return;
     for (std::size_t row = 0; row < block.rows; ++row) {
         states[row] = into[row * pieces];
         for (std::size_t part = 1; part < pieces; ++part) {

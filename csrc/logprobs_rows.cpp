@@ -84,10 +84,12 @@ struct Total {
     double unit, mass = 0.0, moment = 0.0;
 
     void move(float to) {
-        const double by = (double(shift) - double(to)) * unit, share = __builtin_exp2(by);
-        moment = mass == 0.0 ? 0.0 : share * (moment + by * mass);
-        mass *= share;
+        const double by = (double(shift) - double(to)) * unit;
         shift = to;
+        if (mass == 0.0) return;  // what 2^by, which may be infinite, does not change
+        const double share = __builtin_exp2(by);
+        moment = share * (moment + by * mass);
+        mass *= share;
     }
 };
 

@@ -62,6 +62,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "Compiled CPU kernels; the modules of rlaif_kernels that call them check what they pass.";
+    rlaif::OpenMp::watch();
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
     module.def("learn_tensors", [](const py::capsule& exchange, const py::type& tensor, const py::type& parameter) {

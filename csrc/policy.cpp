@@ -60,6 +60,7 @@ void run(const Batch& batch, const Variant& best, std::size_t threads, float* ou
         all.ratio += row.ratio, all.drift += row.drift, all.entropy += row.entropy, all.distance += row.distance;
         all.tokens += row.tokens, all.most = row.most > all.most ? row.most : all.most;
     }
+    if (all.ratio != all.ratio) all.most = all.ratio;  // NaN, which no comparison finds
     const double count = all.tokens > 0.0 ? all.tokens : 1.0;
     const double said[] = {all.loss,           all.below / count, all.above / count,   all.floored / count, all.ratio / count,
                            all.most,           all.drift / count, all.entropy / count, all.distance / count};

@@ -78,12 +78,15 @@ inline Vector behind(Vector value, Vector rest) {
 #endif
 }
 
+// `ends` grows to the lanes that an episode's end cuts off from what is behind the vector: not even NaN comes through it.
 template <std::size_t apart>
-inline void add_up(Vector& a, Vector& b) {
+inline void add_up(Vector& a, Vector& b, Bits& ends) {
     if constexpr (apart < lanes) {
-        b = b + a * behind<apart>(b, Vector{});
+        const Vector linked = b + a * behind<apart>(b, Vector{});
+        b = ends ? chosen(ends, b, linked) : linked;
         a = a * behind<apart>(a, all(1.0f));
-        add_up<2 * apart>(a, b);
+        ends |= ends >> apart;
+        add_up<2 * apart>(a, b, ends);
     }
 }
 
@@ -139,8 +142,10 @@ inline void step(const Rows<float>& rows, const Row& row, std::size_t at, std::s
     }
     if (ends) a = chosen(ends, Vector{}, a);
     a = chosen(there, a, all(1.0f));
-    add_up<1>(a, b);
+    Bits cut = ends;
+    add_up<1>(a, b, cut);
     sums = b + a * carry.sum;
+    if (cut) sums = chosen(cut, b, sums);
     if (off_policy) {
         const Vector follows = chosen(ends, Vector{}, behind<1>(sums, all(carry.sum)));
         const Vector advantage = rho * (delta + gamma * follows);

@@ -27,17 +27,17 @@ struct OpenMp {
     }
     // Looked for until all is found, for torch may be imported later; a look takes as long as a short row.
     static const OpenMp& torchs() {
-        static const int watched = pthread_atfork(nullptr, nullptr, [] { forked() = true; });
-        static_cast<void>(watched);
         static OpenMp known = found();
         if (!known.complete()) known = found();
         return known;
     }
-    // A child has none of the threads that its parent's OpenMP believes it has, and would wait for them for ever.
+    // A child has none of the threads that its parent's OpenMP believes it has, and would wait for them for ever. Nobody
+    // tells whether there were any, for torch may have used them: from `watch` on, every child counts.
     static bool& forked() {
         static bool yes = false;
         return yes;
     }
+    static void watch() { pthread_atfork(nullptr, nullptr, [] { forked() = true; }); }
     bool complete() const { return parallel && number && size; }
 };
 
@@ -48,7 +48,7 @@ constexpr std::size_t alone = 131072;
 // Members that do the same work and wait for each other.
 class Team {
   public:
-    explicit Team(std::size_t size) : size_(openmp_.complete() && !OpenMp::forked() ? std::max<std::size_t>(size, 1) : 1) {}
+    explicit Team(std::size_t size) : size_(openmp_.complete() ? std::max<std::size_t>(size, 1) : 1) {}
     Team(const Team&) = delete;
     Team& operator=(const Team&) = delete;
 
@@ -56,7 +56,7 @@ class Team {
 
     template <typename Work>
     void run(Work work) {  // work(number, how many there are) in every member; returns when all are done
-        if (size_ == 1) return work(0, 1);
+        if (size_ == 1 || OpenMp::forked()) return work(0, 1);  // a team may be older than its process
         std::pair<Work*, const OpenMp*> given{&work, &openmp_};
         const auto each = [](void* data) {
             const auto& [call, openmp] = *static_cast<decltype(given)*>(data);

@@ -24,7 +24,7 @@ constexpr std::size_t lanes = RLAIF_LANES;
 using Vector = float __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 using Integers = std::int32_t __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 using Halves = std::uint16_t __attribute__((vector_size(lanes * 2), aligned(2), may_alias));
-
+using Twos = std::int32_t __attribute__((vector_size(lanes * 4), aligned(2), may_alias));  // of 16 bits, two in each
 using Bytes = std::uint8_t __attribute__((vector_size(lanes), aligned(1), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
@@ -213,7 +213,7 @@ inline void store_pair(float* to, Pair pair) {
     store(to + lanes, pair.second);
 }
 inline Pair load_pair(const Bfloat16* from) {
-    const Integers both = *reinterpret_cast<const Integers*>(from);
+    const Integers both = *reinterpret_cast<const Twos*>(from);
     return {floats(both << 16), floats(both & ~0xffff)};
 }
 #if defined(__AVX512F__)
@@ -224,13 +224,13 @@ inline void store_pair(Float16* to, Pair pair) {
 }
 #else
 inline Pair load_pair(const Float16* from) {
-    const Integers both = *reinterpret_cast<const Integers*>(from);
+    const Integers both = *reinterpret_cast<const Twos*>(from);
     return {widened(Float16{}, both & 0xffff), widened(Float16{}, (both >> 16) & 0xffff)};
 }
 #endif
 template <typename Number>
 void store_pair(Number* to, Pair pair) {
-    *reinterpret_cast<Integers*>(to) = narrowed(Number{}, pair.first) | (narrowed(Number{}, pair.second) << 16);
+    *reinterpret_cast<Twos*>(to) = narrowed(Number{}, pair.first) | (narrowed(Number{}, pair.second) << 16);
 }
 
 }  // namespace

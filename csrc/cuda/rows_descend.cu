@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
         for (int i = 0; i < SIZE; ++i) {
             const float z = transform.z(widened(pack.at[i])), below = z - largest - logsum, p = exp2f(below * LOG2_E);
-            const float surprise = below == -INFINITY ? 0.0f : below + entropy;  // no probability: 0, not 0 * -inf
+            const float surprise = p == 0.0f ? 0.0f : below + entropy;  // no probability: 0, not 0 * -inf
             const float hit = logits.first + column + i == target ? of_logp : 0.0f;
             const float slope = hit - p * (of_logp + of_entropy * surprise);
             pack.at[i] = narrowed<T>(ignored ? 0.0f : slope * transform.slope(z));

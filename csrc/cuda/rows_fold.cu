@@ -14,13 +14,14 @@ struct alignas(16) State {  // of a part of a row, as Backend.fold in rows.py ha
 
 __device__ inline State nothing() { return {-INFINITY, 0.0f, 0.0f, 0.0f}; }
 
-// e^(top_i - top) of a part's sums; a part without probability adds nothing but the NaN that it may hold. Every fma is
-// spelled out, so that two kernels cannot round the same merge differently.
+// e^(top_i - top) of a part's sums; a part without probability adds nothing but the NaN that it may hold, though it may be
+// so far below that its moment overflows. Every fma is spelled out, so that two kernels cannot round the same merge
+// differently.
 __device__ inline void take(State& all, const State& part, float top) {
     const float below = part.top - top;
     const float share = exp2f(below * LOG2_E);
     all.sum = fmaf(share, part.sum, all.sum);
-    all.moment = fmaf(share, below == -INFINITY ? part.moment : fmaf(below, part.sum, part.moment), all.moment);
+    all.moment = fmaf(share, share == 0.0f ? part.moment : fmaf(below, part.sum, part.moment), all.moment);
 }
 
 __device__ inline State merged(const State& left, const State& right) {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import dense, reference
+from rlaif_kernels.reference.numbers import exact
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "STASH",
     "Gradients",
     "Head",
+    "cleared",
     "descend",
     "forward",
     "kept",
@@ -54,12 +56,11 @@ class Head(NamedTuple):
     def logits(self, hidden: Tensor, columns: slice) -> Tensor:
         """hidden [N,H] -> [N, columns] f32."""
         weight, bias = self.weight[columns], self.bias if self.bias is None else self.bias[columns]
-        if hidden.dtype == torch.float32:
-            return dense.product(hidden, weight, bias)
-        if hidden.is_cuda:
-            logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-            return logits if bias is None else logits.add_(bias)
-        return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
+        with exact(hidden):
+            if hidden.is_cuda and hidden.dtype != torch.float32:
+                logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+                return logits if bias is None else logits.add_(bias)
+            return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
 
 
 class Gradients(NamedTuple):
@@ -81,14 +82,15 @@ class Gradients(NamedTuple):
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
-        slopes = slopes if hidden.dtype == torch.float32 or not hidden.is_cuda else slopes.to(hidden.dtype)
-        if self.hidden is not None:
-            some = self.hidden[rows]
-            dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
-            if isinstance(rows, Tensor):  # then these were copies
-                self.hidden[rows] = some
-        if self.weight is not None:
-            dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
+        slopes = slopes.to(hidden.dtype) if hidden.is_cuda else slopes
+        with exact(hidden):
+            if self.hidden is not None:
+                some = self.hidden[rows]
+                dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
+                if isinstance(rows, Tensor):  # then these were copies
+                    self.hidden[rows] = some
+            if self.weight is not None:
+                dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
         if self.bias is not None:
             self.bias[columns] += slopes.sum(0)
 
@@ -113,7 +115,7 @@ def linear_logprobs(
     """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     backend.check(rows, len(weight))
-    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    flat = cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
     logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy, fused)  # type: ignore[no-untyped-call]
     logp = logp.view(targets.shape)
     return (logp, spread.view(targets.shape)) if entropy else logp
@@ -183,18 +185,19 @@ class LinearLogprobs(torch.autograd.Function):
         if any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which
             said = backend.forward(ctx.stash[0], part, entropy)
-        elif fused is not None:
+        elif fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
             said = fused(its, weight, bias, part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)
         told = said.map(lambda one: spread(one, which, len(hidden)))
-        ctx.save_for_backward(hidden, weight, bias, *told)
+        # What is asked, too, lest a change go unnoticed.
+        ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told)
         ctx.set_materialize_grads(False)
         return told.logp, told.entropy
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, *told = ctx.saved_tensors
+        hidden, weight, bias, _, _, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 7
         slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
@@ -249,9 +252,21 @@ def _blocks(head: Head, some: slice) -> Iterator[slice]:
         yield slice(start, min(start + wide, len(head.weight)))
 
 
+def capturing(tensor: Tensor) -> bool:
+    """Whether a CUDA graph is being captured, which asking a tensor for its numbers would break."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def cleared(hidden: Tensor, rows: Rows) -> Tensor:
+    """hidden [N,H], with 0 in rows that `kept` cannot leave out: they are multiplied into the weight's gradient."""
+    if not capturing(hidden):
+        return hidden
+    return hidden.masked_fill((rows.targets == rows.ignored)[:, None], 0.0)
+
+
 def kept(flags: Tensor) -> Tensor | slice:
-    """Where to find what is True; everything, if all is, or if asking would break the capture of a CUDA graph."""
-    if flags.is_cuda and torch.cuda.is_current_stream_capturing():
+    """Where to find what is True; everything, if all is, or if nobody may ask."""
+    if capturing(flags):
         return slice(None)
     found = flags.nonzero()[:, 0]
     return slice(None) if len(found) == len(flags) else found

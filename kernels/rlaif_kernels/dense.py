@@ -105,7 +105,7 @@ def _wide() -> bool:
 
 def _agrees() -> bool:
     """Private operations may change: they are believed only after a small example."""
-    numbers = torch.linspace(-1, 1, 30)
+    numbers = torch.linspace(-1, 1, 30, dtype=torch.float32, device="cpu")
     x, weight, bias = numbers[:12].view(3, 4), numbers[10:].view(5, 4), numbers[:5]
     try:
         said = [_product(x, each, bias) for each in (weight, _arranged(weight))]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlaif_kernels import rows
-from rlaif_kernels.reference.logprobs import z_of
+from rlaif_kernels.reference.logprobs import transformed
 from rlaif_kernels.rows import Backend
 
 __all__ = ["kept_logprobs"]
@@ -44,7 +44,7 @@ def kept_logprobs(
         logits = logits + bias.float()[ids.where(known, 0)].where(known, 0.0)
     if isinstance(temperature, Tensor):
         temperature = temperature.expand(targets.shape).reshape(-1)
-    z = z_of(logits, ignored, temperature, softcap, scale).masked_fill(~there, -torch.inf)
+    z = transformed(logits, ignored, temperature, softcap, scale).masked_fill(~there, -torch.inf)
     # One place more, without probability, for targets that were not kept.
     found = functional.pad(ids == targets.reshape(-1, 1), (0, 1), value=True)
     place = found.int().argmax(-1).where(~ignored, ignore_index)

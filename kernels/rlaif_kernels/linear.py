@@ -55,7 +55,8 @@ def linear_logprobs(
     """`token_logprobs` of the logits hidden @ weight.T + bias, never holding them all.
 
     hidden [..., H], weight [V,H], targets [...] int64, bias [V] -> [...] float32 (float64 from float64), or a pair of
-    them. Differentiable. Only rows whose target is not `ignore_index` are computed with.
+    them. Differentiable. Only rows whose target is not `ignore_index` are computed with. Autocast has no say: what
+    shall be multiplied in half precision is given in it.
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, temperature, softcap)

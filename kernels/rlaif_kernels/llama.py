@@ -110,7 +110,7 @@ class LlamaDecoder:
         groups = len(attention.k_proj.weight) // its.width
         self._embedding, self._rotary, self._lengths = its.embedding, its.rotary, lengths[copies]
         self._vocabulary, self._hidden = its.head.weight.shape
-        self._turned = self._angles(torch.zeros(1, self._hidden), lengths[:1])[0].shape[-1]
+        self._turned = self._angles(its.head.weight.new_zeros(1, self._hidden), lengths[:1])[0].shape[-1]
         self._native = native.binary.Decoder(
             rows=len(copies),
             hidden=self._hidden,
@@ -155,7 +155,7 @@ class LlamaDecoder:
         x = _rows("the embeddings", self._embedding(tokens), len(self._lengths), self._hidden)
         angles = self._angles(x, self._lengths)
         cosines, sines = (_rows("the angles", angle, len(x), self._turned) for angle in angles)
-        logits = torch.empty(len(x), self._vocabulary)
+        logits = x.new_empty(len(x), self._vocabulary)
         self._native.step(x=x.data_ptr(), cosines=cosines.data_ptr(), sines=sines.data_ptr(), logits=logits.data_ptr())
         self._lengths = self._lengths + 1
         return logits

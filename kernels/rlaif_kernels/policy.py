@@ -55,7 +55,7 @@ def linear_policy_loss(
         "reference": reference,
         "correction": correction,
     }
-    flat = hidden.reshape(targets.numel(), hidden.shape[-1])
+    flat = chunked.cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
     said = LinearPolicy.apply(flat, weight, bias, rows, backend, loss, tokens, options)  # type: ignore[no-untyped-call]
     return LinearPolicyLoss(*said)
 
@@ -85,8 +85,12 @@ class LinearPolicy(torch.autograd.Function):
         assert told.entropy is not None
         logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
         said = loss(logp, **tokens, entropy=entropy, **options)
-        given = zip(gradients, (hidden, weight, bias), strict=True)
-        ctx.gradients = [one if one is None or like is None else one.to(like.dtype) for one, like in given]
+        ctx.dtypes = [one if one is None else one.dtype for one in (hidden, weight, bias)]
+        # float16 waits for the scale that a loss is multiplied with, lest small numbers be 0 before.
+        ctx.gradients = [
+            one if one is None or dtype in (None, torch.float16) else one.to(dtype)
+            for one, dtype in zip(gradients, ctx.dtypes, strict=True)
+        ]
         ctx.mark_non_differentiable(said.metrics, logp, entropy)
         return said.loss, said.metrics, logp, entropy
 
@@ -96,7 +100,8 @@ class LinearPolicy(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("linear_policy_loss: its gradients were handed out already; they are found only once")
         found, ctx.gradients = ctx.gradients, None
-        return *[one if one is None else one.mul_(of_loss) for one in found], None, None, None, None, None
+        given = zip(found, ctx.dtypes, strict=True)
+        return *[one if one is None else one.mul_(of_loss).to(dtype) for one, dtype in given], *(None,) * 5
 
 
 class _Work:

@@ -237,14 +237,15 @@ class Logprobs(torch.autograd.Function):
             spread = told.entropy if told.entropy is None else told.entropy.view(targets.shape)
             said = told.logp.view(targets.shape), spread, torch.stack([told.largest, told.logsum])
         ctx.transform, ctx.backend, ctx.inplace = transform, backend, inplace
-        # Not the log-probs themselves, for whoever gets them may change them.
-        ctx.save_for_backward(logits, targets, *said[1:])
+        # Not the log-probs themselves, for whoever gets them may change them; temperatures, lest a change go unnoticed.
+        each = transform.temperature if isinstance(transform.temperature, Tensor) else None
+        ctx.save_for_backward(logits, targets, each, *said[1:])
         ctx.set_materialize_grads(False)
         return said[0], said[1]
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
-        logits, targets, entropy, told = ctx.saved_tensors
+        logits, targets, _, entropy, told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 6
         # To be differentiated in its turn, or many gradients at once.

@@ -330,6 +330,15 @@ def test_threads_and_other_rows_change_nothing(impl: str) -> None:
         torch.set_num_threads(threads)
 
 
+def test_a_nan_is_seen_in_what_is_measured(impl: str) -> None:
+    x, mask = batch(3, 40)
+    single = {name: each.float() for name, each in x.items()}
+    b, t = mask.nonzero()[7].tolist()
+    single["logp"][b, t] = math.nan
+    said, wanted = (run(single, mask, CASES["grpo"], impl=each)[0] for each in (impl, "torch"))
+    torch.testing.assert_close(said, wanted, equal_nan=True)
+
+
 def test_half_precision_comes_back_in_its_own(impl: str) -> None:
     x, mask = batch()
     half = {name: each.bfloat16() for name, each in x.items()}

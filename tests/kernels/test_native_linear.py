@@ -137,6 +137,22 @@ def test_nothing_asked_gives_nothing() -> None:
         assert not weight.grad.any()
 
 
+def test_a_kernel_that_does_both_at_once_gets_no_empty_tensors() -> None:
+    from rlaif_kernels.native import logprobs
+
+    given: list[int] = []
+
+    def fused(hidden: Tensor, *rest: Any) -> Any:
+        given.append(len(hidden))
+        weight, bias, rows, entropy = rest
+        return chunked.forward(logprobs, hidden, chunked.Head(weight, bias), rows, entropy)
+
+    for targets in (torch.tensor([1, -100]), torch.tensor([-100, -100])):
+        logp = chunked.linear_logprobs(logprobs, torch.ones(2, 3), torch.ones(4, 3), targets, fused=fused)
+        assert bool(logp[1] == 0)
+    assert given == [1]
+
+
 def test_a_target_outside_the_vocabulary_is_named() -> None:
     with pytest.raises(IndexError, match="target 7 is not in a vocabulary of 5"):
         rk.linear_logprobs(torch.zeros(2, 4), torch.zeros(5, 4), torch.tensor([1, 7]), impl="native")
@@ -235,6 +251,17 @@ def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatc
     hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"]  # a frozen head needs two products
     rk.linear_policy_loss(hidden, weight, x["targets"], x["old_logp"], x["advantages"], x["mask"]).loss.backward()
     assert [name for name, _ in seen] == ["product", "add_inner"]
+
+
+def test_a_loss_scale_saves_small_gradients_in_float16() -> None:
+    hidden, weight = torch.randn(2, 7, 20).half(), torch.randn(91, 20).half() / 4
+    targets, mask = torch.randint(91, (2, 7)), torch.ones(2, 7, dtype=torch.bool)
+    numbers, found = (torch.full((2, 7), -4.5), torch.full((2, 7), 1e-6)), []
+    for impl in ("native", "torch"):
+        leaves = [x.clone().requires_grad_() for x in (hidden, weight)]
+        said = rk.linear_policy_loss(*leaves, targets, *numbers, mask, low=1, high=9, impl=impl)
+        found.append(torch.autograd.grad(said.loss * 2.0**16, leaves))
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-6)
 
 
 def test_gradients_are_handed_out_once() -> None:

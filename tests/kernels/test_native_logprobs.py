@@ -14,6 +14,7 @@ import rlaif_kernels as rk
 from memory import peak
 from rlaif_kernels import native, reference
 from rlaif_kernels.dispatch import Impl
+from rlaif_kernels.rows import asked
 
 pytestmark = pytest.mark.native
 
@@ -235,6 +236,28 @@ def test_far_and_peaked_logits_lose_nothing() -> None:
     wanted = reference.token_logprobs(logits.double(), targets, entropy=True)
     torch.testing.assert_close(said[0].double(), wanted[0], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(said[1].double(), wanted[1], rtol=0.05, atol=0)
+
+
+@pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("without", [600, 5000, 16384])
+def test_logits_far_below_zero_may_follow_those_without_probability(without: int) -> None:
+    logits = torch.randn(1, without + 4000) - 5000
+    logits[:, :without] = -math.inf
+    targets = torch.tensor([without + 9])
+    ours, exact = (
+        both_ways(logprobs.token_logprobs, logits, targets),
+        both_ways(reference.token_logprobs, logits.double(), targets),
+    )
+    for one, other in zip(ours, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+def test_no_columns_make_a_state_of_nothing() -> None:
+    logits, targets = torch.randn(3, 40), torch.tensor([4, -100, 39])
+    rows = asked(targets, 1.0, None, 1.0, -100)
+    state = logprobs.fold(logits, rows, 0, logprobs.fold(logits[:, :0], rows, 0, None))
+    said = logprobs.finish(state, rows, True)
+    torch.testing.assert_close(said[:2], reference.token_logprobs(logits, targets, entropy=True))
 
 
 def test_what_cannot_be_computed_here_is_left_to_torch_or_refused() -> None:

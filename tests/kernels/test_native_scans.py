@@ -85,6 +85,21 @@ def test_scans_agree_with_the_definition(name: str, shape: tuple[int, int], dtyp
                 torch.testing.assert_close(got.double(), wanted, **BUDGET[dtype])
 
 
+@pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["gae", "vtrace"])
+def test_nothing_of_one_episode_reaches_the_one_before(name: str, bad: float) -> None:
+    rewards, mask = torch.randn(1, 70), torch.ones(1, 70, dtype=torch.bool)
+    rewards[0, 65] = bad
+    given = {"rewards": rewards, "values": torch.randn(1, 70), "mask": mask}
+    if name == "vtrace":
+        given["log_ratios"] = torch.randn(1, 70)
+    for end in (10, 31, 50, 64):
+        given["dones"] = torch.arange(70)[None] == end
+        said, wanted = getattr(scans, name)(**given), getattr(reference, name)(**given)
+        torch.testing.assert_close(said, wanted, rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
 def test_gae_is_closer_to_float64_than_a_float32_recursion() -> None:
     rewards, values = torch.randn(2, 4, 4096)
     mask = torch.ones(4, 4096, dtype=torch.bool)

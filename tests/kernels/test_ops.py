@@ -90,6 +90,29 @@ def test_every_implementation_gives_the_same_answer_and_minds_every_option(name:
 
 
 @pytest.mark.parametrize("name", LOCAL)
+def test_torchs_defaults_have_no_say(name: str) -> None:
+    """Memory whose address is handed over is of the dtype and on the device that the kernels write to."""
+    (leaf, *arguments), options = CALLS[name]()
+    leaf.requires_grad_()
+
+    def found(impl: str) -> list[torch.Tensor]:
+        said = getattr(rk, name)(leaf, *arguments, **options, impl=impl)
+        outputs = [said] if isinstance(said, torch.Tensor) else list(said)
+        descended = [one.sum() for one in outputs if one.requires_grad]
+        return [*outputs, *(torch.autograd.grad(descended, leaf) if descended else ())]
+
+    for impl in rk.implementations(name):
+        wanted = found(impl)
+        try:
+            torch.set_default_dtype(torch.float64)
+            with torch.device("meta"):
+                said = found(impl)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert all(map(torch.equal, said, wanted)), impl
+
+
+@pytest.mark.parametrize("name", LOCAL)
 def test_the_choice_of_implementation_arrives(name: str) -> None:
     arguments, options = CALLS[name]()
     with pytest.raises(ValueError, match="unknown impl 'fastest'"):
@@ -120,6 +143,35 @@ def test_results_are_put_where_they_are_wanted(impl: str) -> None:
             torch.testing.assert_close(out, wanted, check_dtype=False)
     with pytest.raises(ValueError, match=r"out\[1\] is \[3\], expected \[2, 3\]"):
         rk.gae(*arguments, out=(torch.empty(2, 3), torch.empty(3)), impl=impl)
+
+
+@pytest.mark.parametrize("changed", ["targets", "temperature"])
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs"])
+def test_what_was_asked_must_not_change_before_the_way_back(name: str, changed: str) -> None:
+    """Else kernels would read it anew, and give a gradient of something else; the definition has copies."""
+    arguments = CALLS[name]()[0]
+    for impl in rk.implementations(name)[:-1]:
+        asked = {"targets": arguments[-1].clone(), "temperature": torch.full((2, 3), 0.5)}
+        leaf = arguments[0].clone().requires_grad_()
+        logp = getattr(rk, name)(
+            leaf, *arguments[1:-1], asked["targets"], temperature=asked["temperature"], softcap=2.0, impl=impl
+        )
+        asked[changed].fill_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            logp.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["linear_logprobs", "kept_logprobs", "linear_policy_loss"])
+def test_autocast_rounds_nothing(name: str) -> None:
+    (hidden, weight, *arguments), options = CALLS[name]()
+    for impl in rk.implementations(name):
+        found = []
+        for enabled in (False, True):
+            leaves = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                said = getattr(rk, name)(*leaves, *arguments, **options, impl=impl)
+            found.append([*said, *torch.autograd.grad([one.sum() for one in said if one.requires_grad], leaves)])
+        assert all(map(torch.equal, *found)), impl
 
 
 ONES, IDS = torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.int64)

@@ -191,13 +191,14 @@ def test_ignored_positions_give_zero_and_get_no_gradient_whatever_they_hold() ->
     assert not dirty.grad[0, 1].any()
 
 
-def test_a_forbidden_token_has_no_probability_and_makes_no_nan() -> None:
-    logits = torch.tensor([[1.0, -math.inf, 0.0]], requires_grad=True)
+@pytest.mark.parametrize("forbidden", [-math.inf, torch.finfo(torch.float32).min])
+def test_a_forbidden_token_has_no_probability_and_makes_no_nan(forbidden: float) -> None:
+    logits = torch.tensor([[1.0, forbidden, 0.0]], requires_grad=True)
     logp, entropy = ref.token_logprobs(logits, torch.tensor([0]), entropy=True)
     p = torch.tensor([1.0, 0.0]).softmax(0)
     torch.testing.assert_close(logp, p[:1].log())
     torch.testing.assert_close(entropy, -(p * p.log()).sum(0, keepdim=True))
-    (logp + entropy).sum().backward()
+    (logp + 10 * entropy).sum().backward()
     assert logits.grad.isfinite().all()
     assert logits.grad[0, 1] == 0
 

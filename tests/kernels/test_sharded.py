@@ -23,17 +23,18 @@ distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank
 torch.manual_seed(0)
 logits = torch.randn(2, 3, 50, dtype=torch.float64)
 targets = torch.tensor([[3, -100, 20], [49, 0, 31]])
-weights = torch.randn(2, 2, 3)
+weights = torch.randn(2, 2, 3) * 4
 first, stop = ((0, 21), (21, 50))[rank]
-own = logits[..., first:stop].float().requires_grad_()
-options = {"temperature": 0.7, "softcap": 4.0, "entropy": True}
-got = rk.sharded_logprobs(own, targets, first=first, impl=impl, **options)
-(torch.stack(got) * weights).sum().backward()
-logits.requires_grad_()
-wanted = rk.token_logprobs(logits, targets, impl="torch", **options)
-(torch.stack(wanted) * weights).sum().backward()
-for x, exact in ((got[0], wanted[0]), (got[1], wanted[1]), (own.grad, logits.grad[..., first:stop])):
-    torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=1e-6, atol=1e-6)
+logits[1, 0, :21] = torch.finfo(torch.float32).min  # a whole shard is forbidden
+for options in ({"temperature": 0.7, "softcap": 4.0}, {}):
+    own = logits[..., first:stop].float().requires_grad_()
+    whole = logits.clone().requires_grad_()
+    got = rk.sharded_logprobs(own, targets, first=first, entropy=True, impl=impl, **options)
+    wanted = rk.token_logprobs(whole, targets, entropy=True, impl="torch", **options)
+    for said in (got, wanted):
+        (torch.stack(said) * weights).sum().backward()
+    for x, exact in ((got[0], wanted[0]), (got[1], wanted[1]), (own.grad, whole.grad[..., first:stop])):
+        torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=1e-6, atol=1e-6)
 if impl != "torch":
     beyond = rk.sharded_logprobs(own, torch.full((2, 3), 50), first=first, impl=impl)
     assert beyond.isnan().all()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import rlaif_kernels as rk
 from rlaif_kernels.sparse import Sparse
@@ -127,4 +128,20 @@ def nothing(impl: Any, device: str) -> None:
         assert not of_weight.any()
 
 
-CHECKS = [rows_are_their_own, ids_beyond_the_vocabulary, layouts, terms_that_count_nothing, nothing]
+class Impatient(TorchDispatchMode):
+    """Catches who looks at a number, for which a GPU would have to be waited for, and no graph be captured."""
+
+    def __torch_dispatch__(self, operator: Any, types: Any, given: Any = (), options: Any = None) -> Any:
+        aten = torch.ops.aten
+        assert operator not in (aten._local_scalar_dense.default, aten.nonzero.default), f"{operator} waits"
+        return operator(*given, **(options or {}))
+
+
+def nobody_waits(impl: Any, device: str) -> None:
+    x = problem(4, 24, 12, 3, torch.float32, device)
+    with Impatient():
+        found = both_ways(x, impl, temperature=torch.ones(4, device=device))
+    assert all(map(torch.equal, found, both_ways(x, impl)))
+
+
+CHECKS = [rows_are_their_own, ids_beyond_the_vocabulary, layouts, terms_that_count_nothing, nothing, nobody_waits]

@@ -42,7 +42,7 @@ def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:  # noqa: ARG001  
     top = tops.amax(0)
     apart = (tops - top).masked_fill_(tops == -torch.inf, -torch.inf)  # where both are, the difference is no number
     share = apart.exp()
-    far = apart.masked_fill(apart == -torch.inf, 0.0)
+    far = apart.masked_fill(share == 0.0, 0.0)
     masses, moments = torch.stack([state[:, 1], other[:, 1]]), torch.stack([state[:, 2], other[:, 2]])
     moment = (share * (moments + far * masses)).sum(0)
     return state.copy_(torch.stack([top, (share * masses).sum(0), moment, state[:, 3] + other[:, 3]], 1))

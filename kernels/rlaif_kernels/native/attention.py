@@ -29,7 +29,7 @@ def attention_column(
     # The heads of a group are more queries of its keys. torch multiplies: nothing here would be faster.
     many = query.detach().float().reshape(batch * groups, heads // groups * queries, width)
     scores = many @ key.detach().float().reshape(batch * groups, keys, width).mT
-    columns = torch.zeros(batch, heads, keys)
+    columns = scores.new_zeros(batch, heads, keys)
     there = None if mask is None else mask.contiguous()
     share = None if weights is None else weights.detach().float().contiguous()
     binary.attention_add(

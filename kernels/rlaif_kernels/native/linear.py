@@ -24,7 +24,7 @@ class KeptProducts(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
         hidden, weight = hidden.contiguous(), weight.contiguous()
         ctx.save_for_backward(hidden, weight, ids)
-        products = torch.empty(ids.shape)
+        products = hidden.new_empty(ids.shape, dtype=torch.float32)
         binary.kept_products(*_choice(hidden, weight, ids), products.data_ptr(), torch.get_num_threads(), variant)
         return products
 
@@ -33,8 +33,8 @@ class KeptProducts(torch.autograd.Function):
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, ids = ctx.saved_tensors
         slopes = slopes.resolve_neg().contiguous()
-        of_hidden = torch.empty(hidden.shape) if ctx.needs_input_grad[0] else None
-        of_weight = torch.zeros(weight.shape) if ctx.needs_input_grad[1] else None
+        of_hidden = torch.empty_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        of_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         written = map(address, (slopes, of_hidden, of_weight))
         binary.kept_descend(*_choice(hidden, weight, ids), *written, torch.get_num_threads(), variant)
         found = ((of_hidden, hidden), (of_weight, weight))

@@ -10,8 +10,7 @@ import sys
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, empty, empty_like, get_num_threads
+from torch import Tensor, empty_like, get_num_threads
 from torch import float32 as single
 
 from rlaif_kernels import rows as row_kernels
@@ -42,7 +41,7 @@ sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
     begun = state is not None
     if state is None:
-        state = torch.empty(len(rows.targets), 4)
+        state = logits.new_empty(len(rows.targets), 4, dtype=single)
     binary.logprobs_fold(*_block(logits, rows, first), state.data_ptr(), begun, get_num_threads(), variant)
     return state
 
@@ -54,13 +53,13 @@ def merge(state: Tensor, other: Tensor, rows: Rows) -> Tensor:
 
 
 def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
-    said = _room(len(state), entropy)
+    said = _room(state, entropy)
     binary.logprobs_finish(state.data_ptr(), rows.targets.data_ptr(), len(state), rows.ignored, *map(address, said))
     return said
 
 
 def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
-    said = _room(len(rows.targets), entropy)
+    said = _room(rows.targets, entropy)
     wrong = binary.logprobs_forward(*_block(logits, rows, 0), *map(address, said), get_num_threads(), variant)
     if wrong >= 0:
         raise astray(rows, wrong, logits.shape[-1])
@@ -80,7 +79,7 @@ def at_once(
         return None
     logp = empty_like(targets, dtype=single)
     spread = empty_like(targets, dtype=single) if entropy else None
-    told = empty(2, targets.numel()) if back else None
+    told = targets.new_empty(2, targets.numel(), dtype=single) if back else None
     done = binary.logprobs_at_once(
         logits, targets, logp, spread, told, temperature, scale, softcap, ignored, get_num_threads()
     )
@@ -122,8 +121,8 @@ def astray(rows: Rows, wrong: int, vocabulary: int) -> IndexError:
     return IndexError(f"target {int(rows.targets[wrong])} is not in a vocabulary of {vocabulary}")
 
 
-def _room(count: int, entropy: bool) -> Said:
-    logp, largest, logsum, *spread = torch.empty(3 + entropy, count).unbind()
+def _room(like: Tensor, entropy: bool) -> Said:
+    logp, largest, logsum, *spread = like.new_empty(3 + entropy, len(like), dtype=single).unbind()
     return Said(logp, spread[0] if entropy else None, largest, logsum)
 
 

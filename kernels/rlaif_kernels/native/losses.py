@@ -109,9 +109,9 @@ def measured(
     floats, flags = [_floats(one) for one in (logp, old, advantages)], mask.contiguous()
     reference, correction, weights = (_floats(one) for one in others)
     spread = _floats(entropy)
-    out = torch.empty(1 + len(METRICS))
-    of_logp = torch.empty(logp.shape) if slopes else None
-    of_entropy = torch.empty(logp.shape) if slopes and entropy is not None else None
+    out = logp.new_empty(1 + len(METRICS), dtype=torch.float32)
+    of_logp = out.new_empty(logp.shape) if slopes else None
+    of_entropy = out.new_empty(logp.shape) if slopes and entropy is not None else None
     binary.policy_loss(
         *logp.shape,
         *map(address, (*floats, flags, weights)),

@@ -20,7 +20,7 @@ variant = ""
 def _whitened(x: Tensor, mask: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The numbers, and 1 / sqrt(variance + eps)."""
     numbers, flags = x.detach().float().contiguous(), mask.contiguous()
-    out, factor = torch.empty(x.shape), torch.empty(())
+    out, factor = torch.empty_like(numbers), numbers.new_empty(())
     pointers = numbers.data_ptr(), flags.data_ptr(), x.numel(), eps, out.data_ptr(), factor.data_ptr()
     binary.whiten(*pointers, torch.get_num_threads(), variant)
     return out, factor
@@ -30,7 +30,7 @@ def group_normalise(
     x: Tensor, group: Tensor, mask: Tensor, *, scale: Literal["std", "none"], unbiased: bool, noise: float
 ) -> Tensor:
     numbers, names, flags = x.detach().float().contiguous(), group.contiguous(), mask.contiguous()
-    out = torch.empty(x.shape)
+    out = torch.empty_like(numbers)
     pointers = numbers.data_ptr(), names.data_ptr(), flags.data_ptr()
     binary.group_normalise(*pointers, len(out), scale == "std", unbiased, noise, out.data_ptr())
     return out

@@ -57,7 +57,7 @@ def _scan(
 ) -> tuple[Tensor, Tensor]:
     dtype = accumulation(*floats)
     shape = floats[0].shape
-    first, second = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
+    first, second = (floats[0].new_empty(shape, dtype=dtype) for _ in range(2))
     # These locals own what the addresses point at until the call returns.
     numbers = [_dense(one, dtype) for one in floats]
     truths = [_dense(one, torch.bool) for one in flags]

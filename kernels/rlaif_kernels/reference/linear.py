@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rlaif_kernels.reference.logprobs import said_of, token_logprobs, z_of
 from rlaif_kernels.reference.losses import LinearPolicyLoss, policy_loss
-from rlaif_kernels.reference.numbers import accumulation
+from rlaif_kernels.reference.numbers import accumulation, exact
 
 __all__ = ["kept_logprobs", "linear_logprobs", "linear_policy_loss"]
 
@@ -33,7 +33,8 @@ def linear_logprobs(
     """
     dtype = accumulation(hidden, weight, bias)
     asked = _asked(hidden, targets == ignore_index)
-    logits = functional.linear(asked.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    with exact(hidden):
+        logits = functional.linear(asked.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
     options: dict[str, Any] = {"softcap": softcap, "scale": scale, "ignore_index": ignore_index, "entropy": entropy}
     return token_logprobs(logits, targets, temperature=temperature, **options)
 
@@ -60,7 +61,8 @@ def kept_logprobs(
     there = kept >= 0
     ids = kept.where(there, 0)
     dtype = accumulation(hidden, weight, bias)
-    logits = (weight[ids].to(dtype) @ _asked(hidden, ignored).to(dtype).unsqueeze(-1)).squeeze(-1)
+    with exact(hidden):
+        logits = (weight[ids].to(dtype) @ _asked(hidden, ignored).to(dtype).unsqueeze(-1)).squeeze(-1)
     if bias is not None:
         logits = logits + bias[ids]
     # What was not kept has no probability; nor has one place more, where a target is sought that is not among the kept.

@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from rlaif_kernels.reference.numbers import accumulation
 
-__all__ = ["said_of", "sharded_logprobs", "token_logprobs", "z_of"]
+__all__ = ["said_of", "sharded_logprobs", "token_logprobs", "transformed", "z_of"]
 
 
 def token_logprobs(
@@ -57,7 +57,7 @@ def sharded_logprobs(
     own = (targets >= first) & (targets < first + logits.shape[-1]) & ~ignored
     place = (targets - first).where(own, 0).unsqueeze(-1)
     chosen = z.gather(-1, place).squeeze(-1).where(own, 0.0)
-    moment = (power * below.masked_fill(below == -torch.inf, 0.0)).sum(-1)
+    moment = (power * below.masked_fill(power == 0.0, 0.0)).sum(-1)
     said = torch.stack([largest, power.sum(-1), moment, chosen], -1)
     others = [torch.empty_like(said) for _ in range(distributed.get_world_size(group))]
     distributed.all_gather(others, said.detach().contiguous(), group=group)
@@ -70,7 +70,7 @@ def sharded_logprobs(
     logp = (choices.sum(0) - top - mass.log()).masked_fill(ignored, 0.0)
     if not entropy:
         return logp
-    moment = (share * (moments + apart.masked_fill(apart == -torch.inf, 0.0) * masses)).sum(0)
+    moment = (share * (moments + apart.masked_fill(share == 0.0, 0.0) * masses)).sum(0)
     return logp, (mass.log() - moment / mass).masked_fill(ignored, 0.0)
 
 
@@ -80,6 +80,11 @@ def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: 
     # Selecting copies, so it is left out where there is nothing to leave out; a compiler cannot look.
     if torch.compiler.is_compiling() or bool(ignored.any()):
         z = z.masked_fill(ignored.unsqueeze(-1), 0.0)
+    return transformed(z, ignored, temperature, softcap, scale)
+
+
+def transformed(z: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:
+    """cap(scale * z) / temperature, of finite numbers where nothing is asked."""
     if scale != 1.0:
         z = z * scale
     if softcap is not None:
@@ -95,6 +100,7 @@ def said_of(z: Tensor, place: Tensor, ignored: Tensor, entropy: bool) -> Tensor 
     chosen = every.gather(-1, place.masked_fill(ignored, 0).unsqueeze(-1)).squeeze(-1).masked_fill(ignored, 0.0)
     if not entropy:
         return chosen
-    # A logit of -inf has probability 0 and adds nothing, where 0 * -inf would be NaN. Every term left has one sign.
-    surprise = -every.masked_fill(every == -torch.inf, 0.0)
-    return chosen, (every.exp() * surprise).sum(dim=-1).masked_fill(ignored, 0.0)
+    # What has the probability 0 adds nothing, where 0 * -inf, here or backwards, would be NaN. The terms have one sign.
+    p = every.exp()
+    surprise = -every.masked_fill(p == 0.0, 0.0)
+    return chosen, (p * surprise).sum(dim=-1).masked_fill(ignored, 0.0)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
-__all__ = ["accumulation"]
+__all__ = ["accumulation", "exact"]
 
 
 def accumulation(*tensors: Tensor | None) -> torch.dtype:
     """The dtype sums are kept in and results come back in: float64 if any input has it, else float32."""
     return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def exact(like: Tensor) -> AbstractContextManager[object]:
+    """Inside, autocast rounds nothing on this tensor's device: a product is in the dtype of what is multiplied."""
+    return torch.autocast(like.device.type, enabled=False)

@@ -72,7 +72,7 @@ def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, ent
         hidden = hidden.clone(memory_format=torch.contiguous_format)
     hidden = dense(hidden)
     blocks, segments = triton.cdiv(height, tiles.rows), triton.cdiv(vocabulary, SEGMENT)
-    states = torch.empty(height, segments, 4, device=hidden.device)
+    states = hidden.new_empty(height, segments, 4, dtype=torch.float32)
     given: list[Any] = [hidden, weight]
     if described:
         sizes = [tiles.rows, tiles.depth], [tiles.columns, tiles.depth]

@@ -50,7 +50,7 @@ sharded_logprobs = partial(sharded.sharded_logprobs, sys.modules[__name__])
 def fold(logits: Tensor, rows: Rows, first: int, state: Tensor | None) -> Tensor:
     """As in `rows.Backend`; the state so far is joined as one segment more."""
     states = _segments(logits, rows, first, state)
-    state = torch.empty(height_of(logits), 4, device=logits.device) if state is None else state
+    state = logits.new_empty(height_of(logits), 4, dtype=torch.float32) if state is None else state
     join(states, rows, state=state)
     return state
 
@@ -102,7 +102,7 @@ def descend(
 
 def room(like: Tensor, entropy: bool) -> Said:
     """For what will be said of the rows of a tensor."""
-    logp, level, largest, logsum = torch.empty(4, height_of(like), device=like.device)
+    logp, level, largest, logsum = like.new_empty(4, height_of(like), dtype=torch.float32)
     return Said(logp, level if entropy else None, largest, logsum)
 
 
@@ -125,7 +125,7 @@ def _segments(
     """The states of each row's segments [N,S,4]: the columns', and last the one that was there before."""
     height, width = height_of(logits), logits.shape[-1]
     segments = max(triton.cdiv(width, SEGMENT), 1)
-    states = torch.empty(height, segments + (state is not None), 4, device=logits.device)
+    states = logits.new_empty(height, segments + (state is not None), 4, dtype=torch.float32)
     if state is not None:
         states[:, -1] = state
     with device_of(logits):

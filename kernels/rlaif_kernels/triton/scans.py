@@ -70,6 +70,7 @@ def _scanned(
     steps = rewards.shape[-1]
     if rows == 0 or rewards.numel() == 0:
         return first, second
+    cu_seqlens = _dense(cu_seqlens)
     total, blocks = rewards.numel(), triton.cdiv(steps, BLOCK)
     slots = rows * blocks if cu_seqlens is None else total // BLOCK + rows
     whole = cu_seqlens is None and (blocks <= FEW or rows >= ENOUGH)

@@ -19,7 +19,7 @@ TERMS, BLOCK = 8, 512  # a tile of what is summed up
 def sampled_product(left: Tensor, right: Tensor, ids: Tensor) -> Tensor:
     """As in `sparse.Kernels`."""
     (rows, many), (height, width) = ids.shape, right.shape
-    out = torch.empty(rows, many, device=left.device)
+    out = left.new_empty(rows, many, dtype=torch.float32)
     pieces = triton.cdiv(many, IDS)
     if out.numel():
         with device_of(left):

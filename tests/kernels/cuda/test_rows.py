@@ -167,6 +167,18 @@ def test_what_is_not_finite_comes_out_as_by_definition() -> None:
 
 
 @pytest.mark.usefixtures("_sharing")
+def test_whole_pieces_may_be_forbidden_by_the_least_number() -> None:
+    logits, targets = torch.randn(2, 9000), torch.tensor([8999, 3])
+    logits[0, :8500] = logits[1, 8000:] = torch.finfo(torch.float32).min
+    found = []
+    for dtype, impl in ((torch.float32, "cuda"), (torch.float64, "torch")):
+        x = logits.to(dtype).requires_grad_()
+        logp, entropy = rk.token_logprobs(x, targets, entropy=True, impl=impl)
+        found.append([logp.detach(), entropy.detach(), *torch.autograd.grad((logp + 10 * entropy).sum(), x)])
+    agree(*found)
+
+
+@pytest.mark.usefixtures("_sharing")
 @pytest.mark.parametrize("target", [-1, 9000, 2**40])
 def test_a_target_outside_the_vocabulary_has_no_log_prob_and_hurts_no_other_row(target: int) -> None:
     logits, targets = torch.randn(3, 9000), torch.tensor([4, target, 8999])

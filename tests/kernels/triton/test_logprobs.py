@@ -145,6 +145,19 @@ def test_columns_may_be_folded_in_one_block_after_another(cuts: tuple[int, ...],
     assert torch.equal(gradient, wanted)
 
 
+def test_whole_segments_may_be_forbidden_by_the_least_number(device: str) -> None:
+    logits, targets = torch.randn(2, 101, device=device), torch.tensor([80, 3], device=device)
+    logits[0, :70] = logits[1, 31:] = torch.finfo(torch.float32).min
+    here, there = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    got = rk.token_logprobs(here, targets, entropy=True, impl="triton")
+    wanted = reference.token_logprobs(there, targets, entropy=True)
+    for x, exact in zip(got, wanted, strict=True):
+        torch.testing.assert_close(x.double(), exact, rtol=1e-6, atol=1e-6)
+    (got[0] + 10 * got[1]).sum().backward()
+    (wanted[0] + 10 * wanted[1]).sum().backward()
+    torch.testing.assert_close(here.grad.double(), there.grad, rtol=1e-5, atol=1e-5)
+
+
 def test_what_has_no_answer_is_nan(device: str) -> None:
     dead = torch.full((3, 40), -math.inf, device=device)
     dead[1, 3], dead[2, 39] = math.nan, math.inf

@@ -190,5 +190,6 @@ def descend(
 @triton.jit
 def _gradient(x, chosen, inner, outer, m, log, g, h, level, SOFTCAP: tl.constexpr):
     surprise = (z_of(x, inner, outer, SOFTCAP) - m) - log  # log p
-    share = g + h * (tl.where(surprise == float("-inf"), 0.0, surprise) + level)
-    return (tl.where(chosen, g, 0.0) - exponential(surprise) * share) * slope_of(x, inner, outer, SOFTCAP)
+    p = exponential(surprise)
+    share = g + h * (tl.where(p == 0.0, 0.0, surprise) + level)
+    return (tl.where(chosen, g, 0.0) - p * share) * slope_of(x, inner, outer, SOFTCAP)

@@ -55,6 +55,12 @@ def slope_of(x, inner, outer, SOFTCAP: tl.constexpr):
 
 
 @triton.jit
+def moved(moment, mass, shift, share):
+    """A moment as seen from another m, `shift` away, of which e^shift is the share; 0 where it is too far to count."""
+    return tl.where(share == 0.0, 0.0, share * (moment + shift * mass))
+
+
+@triton.jit
 def taken_in(z, m, mass, moment, MOMENT: tl.constexpr):
     """The state [R] after one more tile z [R,C]: its largest first, so that each element costs one exponential.
 
@@ -68,7 +74,7 @@ def taken_in(z, m, mass, moment, MOMENT: tl.constexpr):
     shrink = exponential(shift)
     if MOMENT:
         terms = tl.where(below == float("-inf"), 0.0, power * below)
-        moment = shrink * (moment + shift * mass) + tl.sum(terms, 1)
+        moment = moved(moment, mass, shift, shrink) + tl.sum(terms, 1)
     return top, shrink * mass + tl.sum(power, 1), moment
 
 
@@ -79,4 +85,4 @@ def joined(m, mass, moment):
     origin = tl.where(top == float("-inf"), 0.0, top)
     shift = tl.where(m == float("-inf"), 0.0, m - origin[:, None])
     share = exponential(shift)
-    return top, tl.sum(share * mass, 1), tl.sum(share * (moment + shift * mass), 1)
+    return top, tl.sum(share * mass, 1), tl.sum(moved(moment, mass, shift, share), 1)
