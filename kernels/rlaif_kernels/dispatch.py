@@ -107,10 +107,13 @@ def using(impl: Literal["auto", "torch"]) -> Iterator[None]:
         TURNED_OFF.reset(before)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # which a compiler could not look up
 def plain() -> bool:
     """Whether `using` has turned off all but the definitions."""
     return TURNED_OFF.get()
+
+
+# What torch.compiler.assume_constant_result does, which would import the compiler: it cannot look into a context.
+plain._dynamo_marked_constant = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @cache
