@@ -62,19 +62,18 @@ def token_logprobs(
         quick("logprobs") if impl in ("auto", "native") and rows.usual(logits, temperature, softcap, scale) else None
     )
     if native and not (logits.requires_grad and torch.is_grad_enabled()):
-        said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
+        try:
+            said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
+        except TypeError:
+            said = None  # what is wrong is said below
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"token_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
-        )
-    arguments.token_ids("token_logprobs", "targets", targets)
-    if native and logits.dtype in native.KINDS:
+    arguments.predicted("token_logprobs", "logits", logits, targets)
+    if native and logits.dtype in native.KINDS and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]
-    arguments.transform("token_logprobs", temperature, softcap)
+    arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
@@ -105,14 +104,10 @@ def sharded_logprobs(
     vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
     that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
     """
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"sharded_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
-        )
+    arguments.predicted("sharded_logprobs", "logits", logits, targets)
     if not distributed.is_initialized():
         raise RuntimeError("sharded_logprobs: torch.distributed.init_process_group was not called")
-    arguments.token_ids("sharded_logprobs", "targets", targets)
-    arguments.transform("sharded_logprobs", temperature, softcap)
+    arguments.transform("sharded_logprobs", targets, temperature, softcap, scale, ignore_index)
     arguments.number("sharded_logprobs", "first", first, least=0)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}

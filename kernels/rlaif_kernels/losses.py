@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, library
+from rlaif_kernels import reference as definitions
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.reference.losses import (
     METRICS,
@@ -17,7 +19,6 @@ from rlaif_kernels.reference.losses import (
     Objective,
     PolicyLoss,
     Ratio,
-    token_weights,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ def kl_estimate(
     unbiased and never negative; as a loss k2 has the gradient of the reverse KL and k3 that of the forward one, while
     that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is.
     """
+    arguments.tensors("kl_estimate", logp=logp, reference=reference)
     arguments.matching("kl_estimate", logp, reference=reference, ratio=ratio)
     arguments.one_of("kl_estimate", "value", value, get_args(Estimator))
     if gradient is not None:
@@ -130,6 +132,22 @@ def policy_loss(
     return result
 
 
+def token_weights(mask: Tensor, aggregation: Aggregation = "token_mean", length: int | None = None) -> Tensor:
+    """[B,T] float32 of mask [B,T] bool, 0 off it, so that (weights * values).sum() is the loss.
+
+    "token_mean": every token alike (DAPO, arXiv:2503.14476); "sequence_mean": every answer alike, its tokens averaged
+    (GRPO, arXiv:2402.03300); "sequence_sum": every answer alike, its tokens summed (REINFORCE); "constant": tokens
+    summed and divided by a fixed `length` (Dr. GRPO, arXiv:2503.20783), which the others do not read. Answers without
+    a token count in no denominator.
+    """
+    arguments.tensors("token_weights", mask=mask)
+    arguments.flags("token_weights", mask=mask)
+    if mask.ndim != 2:
+        raise ValueError(f"token_weights: mask must be [B,T], got {arguments.shape(mask)}")
+    _aggregation_fits("token_weights", aggregation, length)
+    return definitions.token_weights(mask, aggregation, length)
+
+
 def options_fit(operation: str, options: dict[str, Any]) -> None:
     """Raise ValueError for what `policy_loss` cannot mean."""
     arguments.one_of(operation, "objective", options["objective"], get_args(Objective))
@@ -144,11 +162,17 @@ def options_fit(operation: str, options: dict[str, Any]) -> None:
             raise ValueError(f"{operation}: dual goes with objective 'clip' alone")
     if options["kl"] and options["reference"] is None:
         raise ValueError(f"{operation}: kl is {options['kl']}, which needs reference")
+    arguments.number(operation, "entropy_weight", options["entropy_weight"], least=-math.inf)
     if options["entropy_weight"] and "entropy" in options and options["entropy"] is None:
         raise ValueError(f"{operation}: entropy_weight is {options['entropy_weight']}, which needs entropy")
     if not isinstance(options["aggregation"], Tensor):
-        arguments.one_of(operation, "aggregation", options["aggregation"], get_args(Aggregation))
-        constant = options["aggregation"] == "constant"
-        if constant != (options["length"] is not None) or (constant and not options["length"] >= 1):
-            needs = "needs a length of at least 1" if constant else "has no length"
-            raise ValueError(f"{operation}: aggregation {options['aggregation']!r} {needs}, got {options['length']}")
+        _aggregation_fits(operation, options["aggregation"], options["length"])
+        if options["aggregation"] != "constant" and options["length"] is not None:
+            given = f"aggregation {options['aggregation']!r} has no length, got {options['length']}"
+            raise ValueError(f"{operation}: {given}")
+
+
+def _aggregation_fits(operation: str, aggregation: str, length: int | None) -> None:
+    arguments.one_of(operation, "aggregation", aggregation, get_args(Aggregation))
+    if aggregation == "constant" and not (isinstance(length, int) and length >= 1):
+        raise ValueError(f"{operation}: aggregation 'constant' needs a length of at least 1, got {length!r}")

@@ -20,8 +20,10 @@ def masked_whiten(x: Tensor, mask: Tensor, *, eps: float = 1e-8, impl: Impl = "a
     Any shape, `mask` of the same -> that shape in float32 (float64 from float64). Differentiable. The variance is the
     population's, and `eps` is added to it, so that equal entries whiten to 0.
     """
+    arguments.tensors("masked_whiten", x=x, mask=mask)
     arguments.matching("masked_whiten", x, mask=mask)
     arguments.flags("masked_whiten", mask=mask)
+    arguments.number("masked_whiten", "eps", eps, least=0)
     unfit = "computes in float32 and got float64" if x.dtype == torch.float64 else None
     result: Tensor = choose("masked_whiten", impl, (x, mask), {"native": unfit})(x, mask, eps=eps)
     return result
@@ -43,6 +45,7 @@ def group_normalise(
     in float32 (float64 from float64), 0 where `mask` is False. `scale` "none" leaves out the division (Dr. GRPO).
     A group of one, or one whose numbers differ by no more than `noise` of their size, gives exactly 0.
     """
+    arguments.tensors("group_normalise", x=x, group=group, mask=mask)
     if x.ndim != 1:
         raise ValueError(f"group_normalise: x must be [N], got {arguments.shape(x)}")
     arguments.matching("group_normalise", x, group=group, mask=mask)
@@ -50,6 +53,7 @@ def group_normalise(
     if group.dtype != torch.int64:
         raise TypeError(f"group_normalise: group must be int64, got {group.dtype}")
     arguments.one_of("group_normalise", "scale", scale, ("std", "none"))
+    arguments.number("group_normalise", "noise", noise, least=0)
     run = choose("group_normalise", impl, (x, group, mask))
     result: Tensor = run(x, group, mask, scale=scale, unbiased=unbiased, noise=noise)
     return result
