@@ -1,7 +1,11 @@
 """The numerical operations of reinforcement learning on tokens, which know tensors and nothing else.
 
 `import rlaif_kernels as rk`, then `rk.gae(rewards, values, mask)`. Every operation takes `impl`: "auto", or one of
-`rk.implementations("gae")`, and means what `rk.reference` says.
+`rk.implementations("gae")`, and means what `rk.reference` says; `help(rk.gae)` shows it at work.
+
+An argument that does not fit is a TypeError or a ValueError that names the operation, the argument and what was
+expected; a token id outside the vocabulary an IndexError, on the CPU; an `impl` that cannot run an ImplementationError.
+Rewards, logits and the like are not looked at: a NaN that counts comes out again.
 """
 
 from __future__ import annotations

@@ -33,7 +33,10 @@ def attention_column(
 
     query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
     [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
-    The map [B,N,Q,T] is never whole: a few queries are taken at a time.
+    The map [B,N,Q,T] is never whole: a few queries are taken at a time. What it is for: arXiv:2402.00782.
+
+    >>> rk.attention_column(torch.zeros(1, 4, 1, 8), torch.zeros(1, 2, 4, 8))
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
     optional = {name: one for name, one in (("weights", weights), ("mask", mask)) if one is not None}
     arguments.tensors("attention_column", query=query, key=key, **optional)

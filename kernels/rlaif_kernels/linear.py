@@ -56,6 +56,10 @@ def linear_logprobs(
 
     hidden [..., H], weight [V,H], targets [...] int64, bias [V] -> [...] float32 (float64 from float64), or a pair of
     them. Differentiable. Only rows whose target is not `ignore_index` are computed with.
+
+    >>> hidden, weight, targets = torch.ones(2, 3), torch.zeros(4, 3), torch.tensor([3, -100])
+    >>> rk.linear_logprobs(hidden, weight, targets)
+    tensor([-1.3863,  0.0000])
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
@@ -86,6 +90,10 @@ def kept_logprobs(
 
     kept [..., K] int32 or int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are
     read. A target that is not among them has the log-prob -inf.
+
+    >>> hidden, weight, targets = torch.ones(2, 3), torch.zeros(4, 3), torch.tensor([3, 3])
+    >>> rk.kept_logprobs(hidden, weight, targets, kept=torch.tensor([[3, 0, -1], [1, 2, 0]]))
+    tensor([-0.6931,    -inf])
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("kept_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
@@ -138,6 +146,10 @@ def linear_policy_loss(
     metrics, and the log-probs and entropies [B,T], detached. Three matrix products in all, where those who compute the
     logits once more for the gradient need four; rows whose gradient is exactly 0 (masked, clipped, without advantage)
     take part in the first alone. Differentiable once.
+
+    >>> hidden, weight, targets = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(4, 3), torch.tensor([[3, 0]])
+    >>> old_logp, advantages, mask = torch.full((1, 2), 0.25).log(), torch.ones(1, 2), torch.tensor([[True, True]])
+    >>> rk.linear_policy_loss(hidden, weight, targets, old_logp, advantages, mask).loss.backward()
     """
     tensors = {
         "targets": targets,

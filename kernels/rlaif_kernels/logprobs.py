@@ -51,12 +51,15 @@ def token_logprobs(
     """Log-probability of each target, and on request the entropy of each distribution, in nats.
 
     logits [..., V], targets [...] int64 -> [...] float32 (float64 from float64), or a pair of them. Differentiable.
-    z = cap(scale * logits) / temperature, cap(u) = softcap * tanh(u / softcap); `temperature` is a number or [...].
-    Where the target is `ignore_index` the result is 0 and no gradient flows, whatever the logits hold.
+    z = cap(scale * logits) / temperature, cap(u) = softcap * tanh(u / softcap); `temperature` is a number or [...],
+    above 0. Where the target is `ignore_index` the result is 0 and no gradient flows, whatever the logits hold.
 
     With `inplace_backward` the gradient takes the place of the logits, so that nothing of their size is allocated: they
     are lost, a second backward pass raises an error, and so does whoever else needs them for a gradient.
     A target outside the vocabulary is an IndexError on the CPU; on a GPU, which is not waited for, its log-prob is NaN.
+
+    >>> rk.token_logprobs(torch.zeros(2, 4), torch.tensor([3, -100]), entropy=True)
+    (tensor([-1.3863,  0.0000]), tensor([1.3863, 0.0000]))
     """
     native = (
         quick("logprobs") if impl in ("auto", "native") and rows.usual(logits, temperature, softcap, scale) else None
@@ -103,6 +106,9 @@ def sharded_logprobs(
     logits [..., W]: this process's columns, of the tokens `first`, `first` + 1, ...; targets [...]: ids in the whole
     vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
     that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
+
+    >>> first = torch.distributed.get_rank() * 1000  # doctest: +SKIP
+    >>> rk.sharded_logprobs(logits[..., first : first + 1000], targets, first=first)  # doctest: +SKIP
     """
     arguments.predicted("sharded_logprobs", "logits", logits, targets)
     if not distributed.is_initialized():

@@ -46,9 +46,13 @@ def kl_estimate(
 ) -> Tensor:
     """Per-token estimates of KL(policy || reference) on the policy's own tokens, with the gradient chosen apart.
 
-    Any shape, log-probs -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased, k3
-    unbiased and never negative; as a loss k2 has the gradient of the reverse KL and k3 that of the forward one, while
-    that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is.
+    Any shape, log-probs in nats -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased,
+    k3 unbiased and never negative (Schulman, 2020); as a loss k2 has the gradient of the reverse KL and k3 that of the
+    forward one, while that of k1 is 0 in expectation (arXiv:2510.01555). `ratio` multiplies the gradient. From a
+    log-ratio of 20 on, k3 stays what it is.
+
+    >>> rk.kl_estimate(torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -2.0]), value="k3", gradient="k2")
+    tensor([0.1065, 0.0000])
     """
     arguments.tensors("kl_estimate", logp=logp, reference=reference)
     arguments.matching("kl_estimate", logp, reference=reference, ratio=ratio)
@@ -91,6 +95,11 @@ def policy_loss(
     - GRPO: aggregation="sequence_mean", kl=0.04 with `reference`; Dr. GRPO: aggregation="constant", length=L
     - DAPO: low=0.2, high=0.28; CISPO: objective="cispo", low=1.0, high=4.0
     - GSPO: ratio="sequence", low=3e-4, high=4e-4, aggregation="sequence_mean"
+
+    >>> old_logp, advantages, mask = torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([[True, True]])
+    >>> said = rk.policy_loss(torch.zeros(1, 2, requires_grad=True), old_logp, advantages, mask, high=0.28)
+    >>> said.loss.item(), said.named()["ratio"].item()
+    (-1.0, 1.0)
     """
     tensors = {
         "old_logp": old_logp,
@@ -139,6 +148,10 @@ def token_weights(mask: Tensor, aggregation: Aggregation = "token_mean", length:
     (GRPO, arXiv:2402.03300); "sequence_sum": every answer alike, its tokens summed (REINFORCE); "constant": tokens
     summed and divided by a fixed `length` (Dr. GRPO, arXiv:2503.20783), which the others do not read. Answers without
     a token count in no denominator.
+
+    >>> rk.token_weights(torch.tensor([[True, True], [True, False]]), "sequence_mean")
+    tensor([[0.2500, 0.2500],
+            [0.5000, 0.0000]])
     """
     arguments.tensors("token_weights", mask=mask)
     arguments.flags("token_weights", mask=mask)

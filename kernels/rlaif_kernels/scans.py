@@ -36,6 +36,10 @@ def gae(
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other. `out` is
     where to put the two results, of their shape and dtype: new memory of their size costs more than they do.
     Whoever still needs for a gradient what stood there is not told.
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=1.0)
+    (tensor([[0.5000, 0.5000, 0.5000]]), tensor([[1., 1., 1.]]))
     """
     if (
         impl in ("auto", "native")
@@ -74,6 +78,9 @@ def discounted_returns(
 
     [B,T] each -> [B,T] in float32 (float64 from float64), detached, 0 where `mask` is False; masked tokens take no
     time. It is `gae` with nothing expected (V = 0) and nothing smoothed away (lam = 1), so it runs wherever that does.
+
+    >>> rk.discounted_returns(torch.tensor([[0.0, 9.0, 1.0]]), torch.tensor([[True, False, True]]), gamma=0.5)
+    tensor([[0.5000, 0.0000, 1.0000]])
     """
     _fit("discounted_returns", {"rewards": rewards, "mask": mask, "dones": dones}, cu_seqlens, gamma=gamma)
     nothing = torch.zeros_like(rewards)
@@ -95,6 +102,10 @@ def lambda_returns(
     """TD(lambda) targets for the values: G_t = r_t + gamma ((1 - lam) V_{t+1} + lam G_{t+1}).
 
     Arguments as in `gae`, whose returns they are (Sutton & Barto, 2018, eq. 12.20).
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.lambda_returns(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=0.5)
+    tensor([[0.6250, 0.7500, 1.0000]])
     """
     ends: dict[str, Any] = {"dones": dones, "next_values": next_values}
     given = {"rewards": rewards, "values": values, "mask": mask, **ends}
@@ -122,6 +133,10 @@ def vtrace(
     log_ratios [B,T]: log-prob under the policy in training less that under the one that chose. -> ([B,T], [B,T]),
     detached, 0 off the mask. rho_clip bounds the ratio that weighs a step, trace_clip the one that lets later steps
     through. The rest as in `gae`.
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.vtrace(torch.zeros(1, 3), rewards, values, torch.ones(1, 3, dtype=torch.bool))
+    (tensor([[1., 1., 1.]]), tensor([[0.5000, 0.5000, 0.5000]]))
     """
     others = {"rewards": rewards, "values": values, "mask": mask, "dones": dones, "next_values": next_values}
     _fit("vtrace", {"log_ratios": log_ratios, **others}, cu_seqlens, gamma=gamma, lam=lam)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import math
 from collections.abc import Callable
@@ -85,6 +86,14 @@ CALLS: dict[str, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]] = {
         {"weights": torch.randn(2, 3), "mask": torch.rand(2, 5) < 0.7, "window": 3, "scale": 0.4, "softcap": 1.5},
     ),
 }
+
+
+@pytest.mark.parametrize("name", [*NAMES, "token_weights"])
+def test_the_help_shows_it_at_work(name: str) -> None:
+    shown = doctest.DocTestParser().get_doctest(getattr(rk, name).__doc__, {"rk": rk, "torch": torch}, name, None, None)
+    assert shown.examples
+    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(shown)
+    assert not failed
 
 
 @pytest.mark.parametrize("name", LOCAL)
