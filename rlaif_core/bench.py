@@ -60,14 +60,9 @@ def planned(ops: Sequence[str], *, quick: bool, device: str | None) -> Plan:
     """The cases of these operations, or all, on a GPU if there is one. What is unknown is a ValueError."""
     # Before torch is there: its allocator would warn of memory that it freed while watched and did not see allocated.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    import torch
+    from rlaif_kernels.bench import matrix, place
 
-    from rlaif_kernels.bench import matrix
-
-    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if device is not None and device not in there:
-        raise ValueError(f"no device {device!r} to measure on here; there is {' and '.join(there)}")
-    on = torch.device(device or there[-1])
+    on = place(device)
     return Plan(matrix(list(ops), quick=quick, large=on.type == "cuda"), on, quick)
 
 
@@ -154,6 +149,8 @@ class TablePrinter:
         against = [row for row in rows if not row.ours and row.ratio is not None]
         slower = Counter(row.impl for row in against if lost(row))
         said = f"\nours is faster in {len(against) - slower.total()} of {len(against)} comparisons"
+        if not against:
+            said = "\nno other project that is installed does this: there is nothing to compare with"
         if slower:
             said += "; slower than " + ", ".join(f"{name} in {times}" for name, times in slower.most_common())
         self._console.print(Text(said, style="bold"))

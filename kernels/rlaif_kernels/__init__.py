@@ -2,7 +2,11 @@
 
 `import rlaif_kernels as rk`, then `rk.gae(rewards, values, mask)`. Every operation takes `impl`: "auto", or one of
 `rk.implementations("gae")`, and means what `rk.reference` says. `with rk.using("torch"):` turns off all but those
-definitions.
+definitions. `help(rk.gae)` shows it at work.
+
+An argument that does not fit is a TypeError or a ValueError that names the operation, the argument and what was
+expected; a token id outside the vocabulary an IndexError, on the CPU; an `impl` that cannot run an ImplementationError.
+Rewards, logits and the like are not looked at: a NaN that counts comes out again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -14,7 +16,9 @@ __all__ = [
     "offsets",
     "one_of",
     "per_row",
+    "predicted",
     "rows_of",
+    "same_device",
     "shape",
     "tensors",
     "token_ids",
@@ -30,16 +34,26 @@ def tensors(operation: str, **given: object) -> None:
     """What must be there: an address is taken of it."""
     for name, one in given.items():
         if not isinstance(one, Tensor):
-            raise TypeError(f"{operation}: {name} must be a tensor, got {type(one).__name__}")
+            raise _no_tensor(operation, name, one)
 
 
 def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
     """Of the same shape, on the same device."""
     for name, tensor in others.items():
-        if tensor is not None and tensor.shape != first.shape:
+        if tensor is None:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise _no_tensor(operation, name, tensor)
+        if tensor.shape != first.shape:
             raise ValueError(f"{operation}: {name} is {shape(tensor)}, expected {shape(first)}")
-        if tensor is not None and tensor.device != first.device:
-            raise ValueError(f"{operation}: {name} is on {tensor.device}, expected {first.device}")
+        if tensor.device != first.device:
+            raise _elsewhere(operation, name, tensor, first)
+
+
+def same_device(operation: str, first: Tensor, **others: object) -> None:
+    for name, one in others.items():
+        if isinstance(one, Tensor) and one.device != first.device:
+            raise _elsewhere(operation, name, one, first)
 
 
 def flags(operation: str, **tensors: Tensor | None) -> None:
@@ -53,9 +67,26 @@ def token_ids(operation: str, name: str, ids: Tensor) -> None:
         raise TypeError(f"{operation}: {name} are token ids in int64, got {ids.dtype}")
 
 
+def predicted(operation: str, name: str, given: Tensor, targets: Tensor) -> None:
+    """For each of the targets [...] a vector: logits, say, or hidden states."""
+    if not (isinstance(given, Tensor) and isinstance(targets, Tensor)):  # looked at first: it takes half the time
+        tensors(operation, **{name: given, "targets": targets})
+    if given.ndim == 0 or given.shape[:-1] != targets.shape:
+        raise ValueError(f"{operation}: {name} {shape(given)} do not go with targets {shape(targets)}")
+    token_ids(operation, "targets", targets)
+    if targets.device != given.device:
+        raise _elsewhere(operation, "targets", targets, given)
+
+
 def number(operation: str, name: str, given: float, *, least: float, above: bool = False) -> None:
+    _real(operation, name, given)
     if not (given > least if above else given >= least):
         raise ValueError(f"{operation}: {name} must be {'above' if above else 'at least'} {least:g}, got {given}")
+
+
+def _real(operation: str, name: str, given: object) -> None:
+    if not (isinstance(given, (float, int, Real)) or (isinstance(given, Tensor) and given.ndim == 0)):
+        raise TypeError(f"{operation}: {name} must be a number, got {type(given).__name__}")
 
 
 def one_of(operation: str, name: str, given: object, names: Sequence[str]) -> None:
@@ -63,12 +94,27 @@ def one_of(operation: str, name: str, given: object, names: Sequence[str]) -> No
         raise ValueError(f"{operation}: unknown {name} {given!r}; choose from {', '.join(names)}")
 
 
-def transform(operation: str, temperature: float | Tensor, softcap: float | None) -> None:
-    """What makes z of logits."""
-    if not isinstance(temperature, Tensor):
+def transform(
+    operation: str, targets: Tensor, temperature: float | Tensor, softcap: float | None, scale: float, ignore_index: int
+) -> None:
+    """What makes z of the logits of the targets [...]."""
+    if isinstance(temperature, Tensor):
+        same_device(operation, targets, temperature=temperature)
+        room = shape(targets)[max(targets.ndim - temperature.ndim, 0) :]
+        if len(room) != temperature.ndim or any(a not in (1, b) for a, b in zip(temperature.shape, room, strict=True)):
+            expected = f"expected a number or {shape(targets)}"
+            raise ValueError(f"{operation}: temperature is {shape(temperature)}, {expected}")
+    else:
         number(operation, "temperature", temperature, least=0, above=True)
-    if softcap is not None and not softcap > 0:
-        raise ValueError(f"{operation}: softcap must be above 0 or None, got {softcap}")
+    if softcap is not None:
+        _real(operation, "softcap", softcap)
+        if not 0 < softcap < math.inf:
+            raise ValueError(f"{operation}: softcap must be above 0 or None, got {softcap}")
+    _real(operation, "scale", scale)
+    if not isinstance(scale, Tensor) and not abs(scale) < math.inf:
+        raise ValueError(f"{operation}: scale must be finite, got {scale}")
+    if not isinstance(ignore_index, int):
+        raise TypeError(f"{operation}: ignore_index must be an int, got {type(ignore_index).__name__}")
 
 
 def rows_of(operation: str, name: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int:
@@ -85,10 +131,11 @@ def rows_of(operation: str, name: str, tensor: Tensor, cu_seqlens: Tensor | None
 
 def offsets(operation: str, cu_seqlens: Tensor, packed: Tensor) -> None:
     """Where each of B sequences begins in [N], and N. Their values are looked at where that waits for no device."""
+    tensors(operation, cu_seqlens=cu_seqlens)
     if cu_seqlens.ndim != 1 or len(cu_seqlens) == 0 or cu_seqlens.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"{operation}: cu_seqlens must be [B+1] int32 or int64, got {shape(cu_seqlens)}")
     if cu_seqlens.device != packed.device:
-        raise ValueError(f"{operation}: cu_seqlens is on {cu_seqlens.device}, expected {packed.device}")
+        raise _elsewhere(operation, "cu_seqlens", cu_seqlens, packed)
     if not cu_seqlens.is_cpu or torch.compiler.is_compiling():
         return
     if int(cu_seqlens[0]) != 0 or int(cu_seqlens[-1]) != len(packed) or bool((cu_seqlens.diff() < 0).any()):
@@ -97,10 +144,19 @@ def offsets(operation: str, cu_seqlens: Tensor, packed: Tensor) -> None:
 
 def per_row(operation: str, rows: int, like: Tensor, **numbers: float | Tensor) -> None:
     for name, given in numbers.items():
-        if isinstance(given, Tensor) and given.shape != (rows,):
+        if not isinstance(given, Tensor):
+            _real(operation, name, given)
+        elif given.shape != (rows,):
             raise ValueError(f"{operation}: {name} is {shape(given)}, expected a number or one for each of {rows} rows")
-        if isinstance(given, Tensor) and given.device != like.device:
-            raise ValueError(f"{operation}: {name} is on {given.device}, expected {like.device}")
+    same_device(operation, like, **numbers)
+
+
+def _no_tensor(operation: str, name: str, given: object) -> TypeError:
+    return TypeError(f"{operation}: {name} must be a tensor, got {type(given).__name__}")
+
+
+def _elsewhere(operation: str, name: str, tensor: Tensor, first: Tensor) -> ValueError:
+    return ValueError(f"{operation}: {name} is on {tensor.device}, expected {first.device}")
 
 
 def _few(tensor: Tensor) -> str:

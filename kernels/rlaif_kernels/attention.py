@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,14 +36,21 @@ def attention_column(
 
     query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
     [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
-    The map [B,N,Q,T] is never whole, unless it is to be differentiated: a few queries are taken at a time.
+    The map [B,N,Q,T] is never whole, unless it is to be differentiated: a few queries are taken at a time. What it
+    is for: arXiv:2402.00782.
+
+    >>> rk.attention_column(torch.zeros(1, 4, 1, 8), torch.zeros(1, 2, 4, 8))
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
+    optional = {name: one for name, one in (("weights", weights), ("mask", mask)) if one is not None}
+    arguments.tensors("attention_column", query=query, key=key, **optional)
+    arguments.same_device("attention_column", query, key=key, **optional)
     if query.ndim != 4 or key.ndim != 4 or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise ValueError(
             f"attention_column: query {arguments.shape(query)} and key {arguments.shape(key)} are not [B,N,Q,D] "
             "and [B,G,T,D]"
         )
-    if query.shape[1] % max(key.shape[1], 1) or query.shape[2] > key.shape[2] or query.shape[2] == 0:
+    if key.shape[1] == 0 or query.shape[1] % key.shape[1] or query.shape[2] > key.shape[2] or query.shape[2] == 0:
         raise ValueError(
             f"attention_column: query {arguments.shape(query)} does not go with key {arguments.shape(key)}: heads must "
             "be a multiple of the key's, and the queries some of the positions"
@@ -57,6 +65,8 @@ def attention_column(
         arguments.number("attention_column", "window", window, least=1)
     if softcap is not None:
         arguments.number("attention_column", "softcap", softcap, least=0, above=True)
+    if scale is not None:
+        arguments.number("attention_column", "scale", scale, least=-math.inf)
     options: dict[str, Any] = {"causal": causal, "window": window, "scale": scale, "softcap": softcap}
     run = choose("attention_column", impl, (query, key, weights, mask), {"native": _unfit(query, key, weights)})
     if weights is None:

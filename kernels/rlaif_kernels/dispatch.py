@@ -63,8 +63,8 @@ SPECIAL_CASES = {"discounted_returns": "gae", "lambda_returns": "gae"}
 REMEDY = {
     "native": "reinstall with a C++ compiler present; RLAIF_REQUIRE=native pip install --no-cache-dir rlaif-core "
     "shows why the build fails",
-    "cuda": "reinstall with nvcc present and a device that torch sees, or use impl='auto'",
-    "triton": "use impl='auto'",
+    "cuda": "reinstall with nvcc present, where torch sees a device",
+    "triton": "install triton, where torch sees a device",
 }
 
 
@@ -154,7 +154,7 @@ def choose(
         raise ImplementationError(f"{operation} has no {impl!r} implementation; here it runs as: {here}")
     hindrance = _hindrance(impl, tensors, unfit)
     if hindrance is not None:
-        remedy = "use impl='auto'" if absent(impl) is None else REMEDY[impl]
+        remedy = "use impl='auto'" if absent(impl) is None else f"{REMEDY[impl]}, or use impl='auto'"
         raise ImplementationError(f"{operation}: impl={impl!r} cannot run: {hindrance}; {remedy}")
     return _function(operation, impl)
 

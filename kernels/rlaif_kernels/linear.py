@@ -57,9 +57,13 @@ def linear_logprobs(
     hidden [..., H], weight [V,H], targets [...] int64, bias [V] -> [...] float32 (float64 from float64), or a pair of
     them. Differentiable. Only rows whose target is not `ignore_index` are computed with. Autocast has no say: what
     shall be multiplied in half precision is given in it.
+
+    >>> hidden, weight, targets = torch.ones(2, 3), torch.zeros(4, 3), torch.tensor([3, -100])
+    >>> rk.linear_logprobs(hidden, weight, targets)
+    tensor([-1.3863,  0.0000])
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
-    _head("linear_logprobs", hidden, weight, targets, bias, temperature, softcap)
+    _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
     if torch.compiler.is_compiling() and library.covers(hidden, impl):
         return library.linear_logprobs(hidden, weight, targets, **options)
@@ -87,15 +91,21 @@ def kept_logprobs(
 
     kept [..., K] int32 or int64: their ids in any order, each once, filled up with -1. Only their rows of `weight` are
     read. A target that is not among them has the log-prob -inf.
+
+    >>> hidden, weight, targets = torch.ones(2, 3), torch.zeros(4, 3), torch.tensor([3, 3])
+    >>> rk.kept_logprobs(hidden, weight, targets, kept=torch.tensor([[3, 0, -1], [1, 2, 0]]))
+    tensor([-0.6931,    -inf])
     """
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
-    _head("kept_logprobs", hidden, weight, targets, bias, temperature, softcap)
+    _head("kept_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
+    arguments.tensors("kept_logprobs", kept=kept)
     if kept.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"kept_logprobs: kept are token ids in int32 or int64, got {kept.dtype}")
     if kept.shape[:-1] != targets.shape:
         raise ValueError(
             f"kept_logprobs: kept {arguments.shape(kept)} do not go with targets {arguments.shape(targets)}"
         )
+    arguments.same_device("kept_logprobs", hidden, kept=kept)
     unfit = rows.unfit(hidden, **transform)
     tensors = (*_tensors(hidden, weight, targets, bias, temperature), kept)
     run = choose("kept_logprobs", impl, tensors, _everywhere(unfit))
@@ -137,6 +147,10 @@ def linear_policy_loss(
     metrics, and the log-probs and entropies [B,T], detached. Three matrix products in all, where those who compute the
     logits once more for the gradient need four; rows whose gradient is exactly 0 (masked, clipped, without advantage)
     take part in the first alone. Differentiable once.
+
+    >>> hidden, weight, targets = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(4, 3), torch.tensor([[3, 0]])
+    >>> old_logp, advantages, mask = torch.full((1, 2), 0.25).log(), torch.ones(1, 2), torch.tensor([[True, True]])
+    >>> rk.linear_policy_loss(hidden, weight, targets, old_logp, advantages, mask).loss.backward()
     """
     tensors = {
         "targets": targets,
@@ -151,8 +165,8 @@ def linear_policy_loss(
         raise ValueError(f"linear_policy_loss: mask must be [B,T], got {arguments.shape(mask)}")
     arguments.matching("linear_policy_loss", mask, **tensors)
     arguments.flags("linear_policy_loss", mask=mask)
-    _head("linear_policy_loss", hidden, weight, targets, bias, temperature, softcap)
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
+    _head("linear_policy_loss", hidden, weight, targets, bias, **transform)
     options: dict[str, Any] = {
         "objective": objective,
         "ratio": ratio,
@@ -184,13 +198,16 @@ def _head(
     weight: Tensor,
     targets: Tensor,
     bias: Tensor | None,
+    *,
     temperature: float | Tensor,
     softcap: float | None,
+    scale: float,
+    ignore_index: int = -100,
 ) -> None:
     """Hidden states, the output matrix and its bias, and what is asked go together."""
     shape = arguments.shape
-    if hidden.shape[:-1] != targets.shape:
-        raise ValueError(f"{operation}: hidden {shape(hidden)} do not go with targets {shape(targets)}")
+    arguments.predicted(operation, "hidden", hidden, targets)
+    arguments.tensors(operation, weight=weight, **({} if bias is None else {"bias": bias}))
     if weight.ndim != 2 or weight.shape[1:] != hidden.shape[-1:]:
         raise ValueError(f"{operation}: weight must be [V,{hidden.shape[-1]}], got {shape(weight)}")
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -199,8 +216,8 @@ def _head(
         raise TypeError(f"{operation}: weight is {weight.dtype} but hidden {hidden.dtype}")
     if bias is not None and bias.dtype != weight.dtype:
         raise TypeError(f"{operation}: bias is {bias.dtype} but weight {weight.dtype}")
-    arguments.token_ids(operation, "targets", targets)
-    arguments.transform(operation, temperature, softcap)
+    arguments.same_device(operation, hidden, weight=weight, bias=bias)
+    arguments.transform(operation, targets, temperature, softcap, scale, ignore_index)
 
 
 def _tensors(*given: object) -> tuple[Tensor | None, ...]:

@@ -51,30 +51,32 @@ def token_logprobs(
     """Log-probability of each target, and on request the entropy of each distribution, in nats.
 
     logits [..., V], targets [...] int64 -> [...] float32 (float64 from float64), or a pair of them. Differentiable.
-    z = cap(scale * logits) / temperature, cap(u) = softcap * tanh(u / softcap); `temperature` is a number or [...].
-    Where the target is `ignore_index` the result is 0 and no gradient flows, whatever the logits hold.
+    z = cap(scale * logits) / temperature, cap(u) = softcap * tanh(u / softcap); `temperature` is a number or [...],
+    above 0. Where the target is `ignore_index` the result is 0 and no gradient flows, whatever the logits hold.
 
     With `inplace_backward` the gradient takes the place of the logits, so that nothing of their size is allocated: they
     are lost, a second backward pass raises an error, and so does whoever else needs them for a gradient.
     A target outside the vocabulary is an IndexError on the CPU; on a GPU, which is not waited for, its log-prob is NaN.
+
+    >>> rk.token_logprobs(torch.zeros(2, 4), torch.tensor([3, -100]), entropy=True)
+    (tensor([-1.3863,  0.0000]), tensor([1.3863, 0.0000]))
     """
     native = (
         quick("logprobs") if impl in ("auto", "native") and rows.usual(logits, temperature, softcap, scale) else None
     )
     if native and not (logits.requires_grad and torch.is_grad_enabled()):
-        said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
+        try:
+            said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
+        except TypeError:
+            said = None  # what is wrong is said below
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"token_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
-        )
-    arguments.token_ids("token_logprobs", "targets", targets)
-    if native and logits.dtype in native.KINDS:
+    arguments.predicted("token_logprobs", "logits", logits, targets)
+    if native and logits.dtype in native.KINDS and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]
-    arguments.transform("token_logprobs", temperature, softcap)
+    arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
@@ -104,15 +106,14 @@ def sharded_logprobs(
     logits [..., W]: this process's columns, of the tokens `first`, `first` + 1, ...; targets [...]: ids in the whole
     vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
     that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
+
+    >>> first = torch.distributed.get_rank() * 1000  # doctest: +SKIP
+    >>> rk.sharded_logprobs(logits[..., first : first + 1000], targets, first=first)  # doctest: +SKIP
     """
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"sharded_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
-        )
+    arguments.predicted("sharded_logprobs", "logits", logits, targets)
     if not distributed.is_initialized():
         raise RuntimeError("sharded_logprobs: torch.distributed.init_process_group was not called")
-    arguments.token_ids("sharded_logprobs", "targets", targets)
-    arguments.transform("sharded_logprobs", temperature, softcap)
+    arguments.transform("sharded_logprobs", targets, temperature, softcap, scale, ignore_index)
     arguments.number("sharded_logprobs", "first", first, least=0)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}

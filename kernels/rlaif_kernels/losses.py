@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, library
+from rlaif_kernels import reference as definitions
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.reference.losses import (
     METRICS,
@@ -17,7 +19,6 @@ from rlaif_kernels.reference.losses import (
     Objective,
     PolicyLoss,
     Ratio,
-    token_weights,
 )
 
 __all__ = [
@@ -45,10 +46,15 @@ def kl_estimate(
 ) -> Tensor:
     """Per-token estimates of KL(policy || reference) on the policy's own tokens, with the gradient chosen apart.
 
-    Any shape, log-probs -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased, k3
-    unbiased and never negative; as a loss k2 has the gradient of the reverse KL and k3 that of the forward one, while
-    that of k1 is 0 in expectation. `ratio` multiplies the gradient. From a log-ratio of 20 on, k3 stays what it is.
+    Any shape, log-probs in nats -> that shape in float32 (float64 from float64). k1 is unbiased and signed, k2 biased,
+    k3 unbiased and never negative (Schulman, 2020); as a loss k2 has the gradient of the reverse KL and k3 that of the
+    forward one, while that of k1 is 0 in expectation (arXiv:2510.01555). `ratio` multiplies the gradient. From a
+    log-ratio of 20 on, k3 stays what it is.
+
+    >>> rk.kl_estimate(torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -2.0]), value="k3", gradient="k2")
+    tensor([0.1065, 0.0000])
     """
+    arguments.tensors("kl_estimate", logp=logp, reference=reference)
     arguments.matching("kl_estimate", logp, reference=reference, ratio=ratio)
     arguments.one_of("kl_estimate", "value", value, get_args(Estimator))
     if gradient is not None:
@@ -89,6 +95,11 @@ def policy_loss(
     - GRPO: aggregation="sequence_mean", kl=0.04 with `reference`; Dr. GRPO: aggregation="constant", length=L
     - DAPO: low=0.2, high=0.28; CISPO: objective="cispo", low=1.0, high=4.0
     - GSPO: ratio="sequence", low=3e-4, high=4e-4, aggregation="sequence_mean"
+
+    >>> old_logp, advantages, mask = torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([[True, True]])
+    >>> said = rk.policy_loss(torch.zeros(1, 2, requires_grad=True), old_logp, advantages, mask, high=0.28)
+    >>> said.loss.item(), said.named()["ratio"].item()
+    (-1.0, 1.0)
     """
     tensors = {
         "old_logp": old_logp,
@@ -130,6 +141,26 @@ def policy_loss(
     return result
 
 
+def token_weights(mask: Tensor, aggregation: Aggregation = "token_mean", length: int | None = None) -> Tensor:
+    """[B,T] float32 of mask [B,T] bool, 0 off it, so that (weights * values).sum() is the loss.
+
+    "token_mean": every token alike (DAPO, arXiv:2503.14476); "sequence_mean": every answer alike, its tokens averaged
+    (GRPO, arXiv:2402.03300); "sequence_sum": every answer alike, its tokens summed (REINFORCE); "constant": tokens
+    summed and divided by a fixed `length` (Dr. GRPO, arXiv:2503.20783), which the others do not read. Answers without
+    a token count in no denominator.
+
+    >>> rk.token_weights(torch.tensor([[True, True], [True, False]]), "sequence_mean")
+    tensor([[0.2500, 0.2500],
+            [0.5000, 0.0000]])
+    """
+    arguments.tensors("token_weights", mask=mask)
+    arguments.flags("token_weights", mask=mask)
+    if mask.ndim != 2:
+        raise ValueError(f"token_weights: mask must be [B,T], got {arguments.shape(mask)}")
+    _aggregation_fits("token_weights", aggregation, length)
+    return definitions.token_weights(mask, aggregation, length)
+
+
 def options_fit(operation: str, options: dict[str, Any]) -> None:
     """Raise ValueError for what `policy_loss` cannot mean."""
     arguments.one_of(operation, "objective", options["objective"], get_args(Objective))
@@ -144,11 +175,17 @@ def options_fit(operation: str, options: dict[str, Any]) -> None:
             raise ValueError(f"{operation}: dual goes with objective 'clip' alone")
     if options["kl"] and options["reference"] is None:
         raise ValueError(f"{operation}: kl is {options['kl']}, which needs reference")
+    arguments.number(operation, "entropy_weight", options["entropy_weight"], least=-math.inf)
     if options["entropy_weight"] and "entropy" in options and options["entropy"] is None:
         raise ValueError(f"{operation}: entropy_weight is {options['entropy_weight']}, which needs entropy")
     if not isinstance(options["aggregation"], Tensor):
-        arguments.one_of(operation, "aggregation", options["aggregation"], get_args(Aggregation))
-        constant = options["aggregation"] == "constant"
-        if constant != (options["length"] is not None) or (constant and not options["length"] >= 1):
-            needs = "needs a length of at least 1" if constant else "has no length"
-            raise ValueError(f"{operation}: aggregation {options['aggregation']!r} {needs}, got {options['length']}")
+        _aggregation_fits(operation, options["aggregation"], options["length"])
+        if options["aggregation"] != "constant" and options["length"] is not None:
+            given = f"aggregation {options['aggregation']!r} has no length, got {options['length']}"
+            raise ValueError(f"{operation}: {given}")
+
+
+def _aggregation_fits(operation: str, aggregation: str, length: int | None) -> None:
+    arguments.one_of(operation, "aggregation", aggregation, get_args(Aggregation))
+    if aggregation == "constant" and not (isinstance(length, int) and length >= 1):
+        raise ValueError(f"{operation}: aggregation 'constant' needs a length of at least 1, got {length!r}")

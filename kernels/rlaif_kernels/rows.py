@@ -149,7 +149,7 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
         and TINY <= temperature <= HUGE
         and type(scale) in (float, int)
         and TINY <= abs(scale) <= HUGE
-        and (softcap is None or TINY <= softcap <= HUGE)
+        and (softcap is None or (type(softcap) in (float, int) and TINY <= softcap <= HUGE))
         and not transformed()
         and forward_ad._current_level < 0  # noqa: SLF001  no public question is as quick
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rlaif_kernels import arguments, library
 from rlaif_kernels.dispatch import TURNED_OFF, Impl, choose, quick
+from rlaif_kernels.reference.numbers import accumulation
 
 __all__ = ["discounted_returns", "gae", "lambda_returns", "vtrace"]
 
@@ -31,34 +34,36 @@ def gae(
     each row's last unmasked token; there `next_values` is what follows: 0 (default) if the episode terminated, V(s')
     if it was truncated. Nothing is read off the mask, and `next_values` only where an episode ends. gamma and lam are
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other. `out` is
-    where to put the two results: new memory of their size costs more than they do.
+    where to put the two results, of their shape and dtype: new memory of their size costs more than they do.
+    Whoever still needs for a gradient what stood there is not told.
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=1.0)
+    (tensor([[0.5000, 0.5000, 0.5000]]), tensor([[1., 1., 1.]]))
     """
     if (
         impl in ("auto", "native")
         and not torch.compiler.is_compiling()
         and not TURNED_OFF.get()
-        and rewards.is_cpu
+        and getattr(rewards, "is_cpu", False)
         and (native := quick("scans"))
     ):
         plain = (rewards, values, mask, dones, next_values)
-        said = native.at_once(plain, gamma, lam, out) if cu_seqlens is None else None
+        usual = cu_seqlens is None and (out is None or (type(out) is tuple and len(out) == 2))
+        said = native.at_once(plain, gamma, lam, out) if usual else None
         if said is not None:
             return said  # type: ignore[no-any-return]
-    arguments.tensors("gae", rewards=rewards, values=values, mask=mask)
-    rows = arguments.rows_of("gae", "rewards", rewards, cu_seqlens)
-    arguments.matching("gae", rewards, values=values, mask=mask, dones=dones, next_values=next_values)
-    arguments.flags("gae", mask=mask, dones=dones)
-    arguments.per_row("gae", rows, rewards, gamma=gamma, lam=lam)
     given = {"rewards": rewards, "values": values, "mask": mask}
-    options = {"gamma": gamma, "lam": lam, "dones": dones, "next_values": next_values, "cu_seqlens": cu_seqlens}
+    ends = {"dones": dones, "next_values": next_values}
+    options = {"gamma": gamma, "lam": lam, **ends, "cu_seqlens": cu_seqlens}
+    _fit("gae", {**given, **ends}, cu_seqlens, gamma=gamma, lam=lam)
+    if out is not None:
+        _room_fits("gae", out, rewards, accumulation(rewards, values, next_values))
     if torch.compiler.is_compiling() and library.covers(rewards, impl):
-        return library.gae(**given, **options)
-    run = choose("gae", impl, (rewards, values, mask, dones, next_values))
-    pair: tuple[Tensor, Tensor] = run(**given, **options)
-    if out is None:
-        return pair
-    arguments.matching("gae", rewards, **{"out[0]": out[0], "out[1]": out[1]})
-    return out[0].copy_(pair[0]), out[1].copy_(pair[1])
+        pair = library.gae(**given, **options)
+    else:
+        pair = choose("gae", impl, (rewards, values, mask, dones, next_values))(**given, **options)
+    return pair if out is None else (out[0].copy_(pair[0]), out[1].copy_(pair[1]))
 
 
 def discounted_returns(
@@ -74,12 +79,11 @@ def discounted_returns(
 
     [B,T] each -> [B,T] in float32 (float64 from float64), detached, 0 where `mask` is False; masked tokens take no
     time. It is `gae` with nothing expected (V = 0) and nothing smoothed away (lam = 1), so it runs wherever that does.
+
+    >>> rk.discounted_returns(torch.tensor([[0.0, 9.0, 1.0]]), torch.tensor([[True, False, True]]), gamma=0.5)
+    tensor([[0.5000, 0.0000, 1.0000]])
     """
-    arguments.tensors("discounted_returns", rewards=rewards, mask=mask)
-    rows = arguments.rows_of("discounted_returns", "rewards", rewards, cu_seqlens)
-    arguments.matching("discounted_returns", rewards, mask=mask, dones=dones)
-    arguments.flags("discounted_returns", mask=mask, dones=dones)
-    arguments.per_row("discounted_returns", rows, rewards, gamma=gamma)
+    _fit("discounted_returns", {"rewards": rewards, "mask": mask, "dones": dones}, cu_seqlens, gamma=gamma)
     nothing = torch.zeros_like(rewards)
     return gae(rewards, nothing, mask, gamma=gamma, lam=1.0, dones=dones, cu_seqlens=cu_seqlens, impl=impl)[0]
 
@@ -99,18 +103,15 @@ def lambda_returns(
     """TD(lambda) targets for the values: G_t = r_t + gamma ((1 - lam) V_{t+1} + lam G_{t+1}).
 
     Arguments as in `gae`, whose returns they are (Sutton & Barto, 2018, eq. 12.20).
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.lambda_returns(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=0.5)
+    tensor([[0.6250, 0.7500, 1.0000]])
     """
-    return gae(
-        rewards,
-        values,
-        mask,
-        gamma=gamma,
-        lam=lam,
-        dones=dones,
-        next_values=next_values,
-        cu_seqlens=cu_seqlens,
-        impl=impl,
-    )[1]
+    ends: dict[str, Any] = {"dones": dones, "next_values": next_values}
+    given = {"rewards": rewards, "values": values, "mask": mask, **ends}
+    _fit("lambda_returns", given, cu_seqlens, gamma=gamma, lam=lam)
+    return gae(rewards, values, mask, gamma=gamma, lam=lam, **ends, cu_seqlens=cu_seqlens, impl=impl)[1]
 
 
 def vtrace(
@@ -133,13 +134,13 @@ def vtrace(
     log_ratios [B,T]: log-prob under the policy in training less that under the one that chose. -> ([B,T], [B,T]),
     detached, 0 off the mask. rho_clip bounds the ratio that weighs a step, trace_clip the one that lets later steps
     through. The rest as in `gae`.
+
+    >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
+    >>> rk.vtrace(torch.zeros(1, 3), rewards, values, torch.ones(1, 3, dtype=torch.bool))
+    (tensor([[1., 1., 1.]]), tensor([[0.5000, 0.5000, 0.5000]]))
     """
-    arguments.tensors("vtrace", log_ratios=log_ratios, rewards=rewards, values=values, mask=mask)
-    rows = arguments.rows_of("vtrace", "log_ratios", log_ratios, cu_seqlens)
     others = {"rewards": rewards, "values": values, "mask": mask, "dones": dones, "next_values": next_values}
-    arguments.matching("vtrace", log_ratios, **others)
-    arguments.flags("vtrace", mask=mask, dones=dones)
-    arguments.per_row("vtrace", rows, rewards, gamma=gamma, lam=lam)
+    _fit("vtrace", {"log_ratios": log_ratios, **others}, cu_seqlens, gamma=gamma, lam=lam)
     arguments.number("vtrace", "rho_clip", rho_clip, least=0, above=True)
     arguments.number("vtrace", "trace_clip", trace_clip, least=0)
     options = {
@@ -154,3 +155,30 @@ def vtrace(
     run = choose("vtrace", impl, (log_ratios, *others.values()))
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
     return pair
+
+
+OPTIONAL = ("dones", "next_values")
+
+
+def _fit(
+    operation: str, given: dict[str, Tensor | None], cu_seqlens: Tensor | None, **discounts: float | Tensor
+) -> None:
+    """The tensors of a scan, of which the first says how large all are, go together."""
+    arguments.tensors(operation, **{name: one for name, one in given.items() if name not in OPTIONAL})
+    (name, first), *_ = given.items()
+    assert first is not None
+    rows = arguments.rows_of(operation, name, first, cu_seqlens)
+    arguments.matching(operation, first, **given)
+    arguments.flags(operation, mask=given["mask"], dones=given["dones"])
+    arguments.per_row(operation, rows, first, **discounts)
+
+
+def _room_fits(operation: str, out: tuple[Tensor, Tensor], like: Tensor, dtype: torch.dtype) -> None:
+    """Results can be put there as they are."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{operation}: out must be a pair of tensors, got {type(out).__name__}")
+    for name, one in zip(("out[0]", "out[1]"), out, strict=True):
+        arguments.tensors(operation, **{name: one})
+        arguments.matching(operation, like, **{name: one})
+        if one.dtype != dtype:
+            raise TypeError(f"{operation}: {name} is {one.dtype}, expected {dtype}")

@@ -12,6 +12,7 @@ import torch
 
 import rlaif_kernels as rk
 from rlaif_kernels.bench import Limits, Row, Work, matrix, measure_limits, measured, operations
+from rlaif_kernels.bench.__main__ import main
 from rlaif_kernels.bench.case import PHASES, Absent, Case, Contestant, Inputs, installed, named
 from rlaif_kernels.bench.cases import linear, logprobs, losses, scans
 from rlaif_kernels.bench.measure import LEAST, measure, peak_bytes, quantile
@@ -213,6 +214,20 @@ def test_the_matrix_can_be_narrowed_and_an_unknown_operation_is_an_error() -> No
     assert {case.op for case in matrix(["gae"])} == {"gae"}
     with pytest.raises(ValueError, match="no benchmark of gea; there are attention_column,"):
         matrix(["gae", "gea"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--op", "gea"], "invalid choice: 'gea'"),
+        (["--device", "tpu"], "no device 'tpu' to measure on here; there is cpu"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(given)
+    assert message in capsys.readouterr().err
 
 
 def test_every_case_has_its_own_name_and_work_for_its_passes() -> None:

@@ -55,10 +55,19 @@ def test_operators_are_registered_as_torch_wants_it(name: str) -> None:
 
 WEIGHT = torch.linspace(-1, 1, 360).sin().view(40, 9)
 OPTIONS = {"temperature": 0.7, "softcap": 2.0, "entropy": True}
+
+
+def in_given_memory(x: Tensor, impl: Any) -> tuple[Tensor, Tensor]:
+    out = torch.zeros(6, 40), torch.zeros(6, 40)
+    rk.gae(x, x, x > -1, out=out, impl=impl)
+    return out
+
+
 CALLS: dict[str, Callable[..., Any]] = {
     "token_logprobs": lambda x, impl: rk.token_logprobs(x, TARGETS, impl=impl, **OPTIONS),
     "linear_logprobs": lambda x, impl: rk.linear_logprobs(x[:, :9], WEIGHT, TARGETS, impl=impl, **OPTIONS),
     "gae": lambda x, impl: rk.gae(x, x, x > -1, gamma=0.9, dones=x > 1, impl=impl),
+    "gae in given memory": in_given_memory,
     "vtrace": lambda x, impl: rk.vtrace(x, x, x, x > -1, gamma=0.9, next_values=x, impl=impl),
     "lambda_returns": lambda x, impl: rk.lambda_returns(x, x, x > -1, gamma=torch.ones(6), impl=impl),
     "discounted_returns": lambda x, impl: rk.discounted_returns(x, x > -1, gamma=0.9, impl=impl),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import math
 from collections.abc import Callable
@@ -35,6 +36,12 @@ def test_an_operation_is_its_definition_plus_a_choice(name: str) -> None:
         assert {k: v for k, v in given.items() if k not in known} == {
             k: (rest[k].default, rest[k].kind) for k in given if k not in known
         }
+
+
+def given_to(name: str) -> dict[str, Any]:
+    """The arguments of CALLS by name."""
+    arguments, options = CALLS[name]()
+    return dict(zip(inspect.signature(getattr(rk, name)).parameters, arguments, strict=False)) | options
 
 
 def head(*shape: int) -> tuple[torch.Tensor, ...]:
@@ -80,6 +87,14 @@ CALLS: dict[str, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]] = {
         {"weights": torch.randn(2, 3), "mask": torch.rand(2, 5) < 0.7, "window": 3, "scale": 0.4, "softcap": 1.5},
     ),
 }
+
+
+@pytest.mark.parametrize("name", [*NAMES, "token_weights"])
+def test_the_help_shows_it_at_work(name: str) -> None:
+    shown = doctest.DocTestParser().get_doctest(getattr(rk, name).__doc__, {"rk": rk, "torch": torch}, name, None, None)
+    assert shown.examples
+    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(shown)
+    assert not failed
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -129,21 +144,6 @@ def test_nan_off_the_mask_stays_there(impl: str) -> None:
         assert out.isfinite().all()
         assert not out[~MASK].any()
     assert sums[MASK].tolist() == pytest.approx([1.9, 1.0, 1.9, 1.0])
-
-
-@pytest.mark.parametrize("impl", ["auto", *rk.implementations("gae")])
-def test_results_are_put_where_they_are_wanted(impl: str) -> None:
-    arguments, options = CALLS["gae"]()
-    for given in (options, {**options, "lam": 0.8}):
-        wanted = rk.gae(*arguments, **given)
-        for dtype in (torch.float32, torch.float64):
-            out = torch.empty(2, 3, dtype=dtype), torch.empty(2, 3, dtype=dtype)
-            said = rk.gae(*arguments, **given, out=out, impl=impl)
-            assert said[0] is out[0]
-            assert said[1] is out[1]
-            torch.testing.assert_close(out, wanted, check_dtype=False)
-    with pytest.raises(ValueError, match=r"out\[1\] is \[3\], expected \[2, 3\]"):
-        rk.gae(*arguments, out=(torch.empty(2, 3), torch.empty(3)), impl=impl)
 
 
 @pytest.mark.parametrize("changed", ["targets", "temperature"])
@@ -212,6 +212,27 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
                                 r"cu_seqlens must rise from 0 to 3, got \[0, 2\]"),
     "float offsets": (lambda: rk.gae(ONES[0], ONES[0], MASK[0], cu_seqlens=torch.tensor([0.0, 3.0])), ValueError,
                       r"cu_seqlens must be \[B\+1\] int32 or int64"),
+    "temperatures": (lambda: rk.token_logprobs(torch.zeros(2, 3, 5), IDS, temperature=torch.ones(2)), ValueError,
+                     r"temperature is \[2\], expected a number or \[2, 3\]"),
+    "a boundless cap": (lambda: rk.token_logprobs(torch.zeros(2, 3, 5), IDS, softcap=math.inf), ValueError,
+                        "softcap must be above 0 or None, got inf"),
+    "no scale": (lambda: rk.linear_logprobs(STATES, MATRIX, IDS, scale=math.nan), ValueError,
+                 "scale must be finite, got nan"),
+    "what to ignore": (lambda: rk.token_logprobs(torch.zeros(2, 3, 5), IDS, ignore_index=None), TypeError,
+                       "ignore_index must be an int, got NoneType"),
+    "a single logit": (lambda: rk.token_logprobs(torch.tensor(1.0), torch.tensor(0)), ValueError,
+                       r"logits \[\] do not go with targets \[\]"),
+    "offsets in a list": (lambda: rk.gae(ONES[0], ONES[0], MASK[0], cu_seqlens=[0, 3]), TypeError,
+                          "cu_seqlens must be a tensor, got list"),
+    "eps": (lambda: rk.masked_whiten(ONES, MASK, eps=-1.0), ValueError, "eps must be at least 0, got -1.0"),
+    "weights of what": (lambda: rk.token_weights(MASK, "mean"), ValueError,
+                        "token_weights: unknown aggregation 'mean'; choose from token_mean, sequence_mean,"),
+    "weights without a length": (lambda: rk.token_weights(MASK, "constant"), ValueError,
+                                 "token_weights: aggregation 'constant' needs a length of at least 1, got None"),
+    "weights of ids": (lambda: rk.token_weights(IDS), TypeError, "token_weights: mask must be bool, got torch.int64"),
+    "weights of one row": (lambda: rk.token_weights(MASK[0]), ValueError, r"mask must be \[B,T\], got \[3\]"),
+    "no heads": (lambda: rk.attention_column(torch.zeros(1, 0, 2, 4), torch.zeros(1, 0, 2, 4)), ValueError,
+                 "heads must be a multiple of the key's"),
     "rho_clip": (lambda: rk.vtrace(ONES, ONES, ONES, MASK, rho_clip=0), ValueError, "rho_clip must be above 0, got 0"),
     "mask shape": (lambda: rk.masked_whiten(ONES, MASK[:, :2]), ValueError, r"mask is \[2, 2\], expected \[2, 3\]"),
     "group dtype": (lambda: rk.group_normalise(ONES[0], ONES[0], MASK[0]), TypeError, "group must be int64"),
@@ -262,3 +283,46 @@ def test_bad_arguments_are_named(case: str) -> None:
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_what_is_no_tensor_is_named(name: str) -> None:
+    given = given_to(name)
+    required = [k for k, p in inspect.signature(getattr(rk, name)).parameters.items() if p.default is p.empty]
+    for argument, right in given.items():
+        if isinstance(right, torch.Tensor):
+            for wrong in [right.tolist(), right.numpy(), *[None] * (argument in required)]:
+                expected = f"^{name}: {argument} must be a (tensor|number), got {type(wrong).__name__}"
+                with pytest.raises(TypeError, match=expected):
+                    getattr(rk, name)(**{**given, argument: wrong})
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("grad", [False, True])
+def test_tensors_on_two_devices_are_refused(name: str, grad: bool) -> None:
+    given = given_to(name)
+    first = next(iter(given))
+    given[first].requires_grad_(grad)
+    for argument, right in given.items():
+        if isinstance(right, torch.Tensor):
+            expected = f"^{name}: [a-z_]+ is on (cpu, expected meta|meta, expected cpu)"
+            with pytest.raises(ValueError, match=expected):
+                getattr(rk, name)(**{**given, argument: right.to("meta")})
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_what_is_no_number_is_named(name: str) -> None:
+    given, known = given_to(name), inspect.signature(getattr(rk, name)).parameters
+    numbers = [k for k, parameter in known.items() if str(parameter.annotation).startswith("float")]
+    for argument in numbers:
+        with pytest.raises(TypeError, match=f"^{name}: {argument} must be a number, got str"):
+            getattr(rk, name)(**{**given, argument: "1"})
+
+
+@pytest.mark.parametrize("name", [name for name in LOCAL if name != "group_normalise"])  # as many groups as there are
+def test_shapes_can_be_reckoned_without_numbers(name: str) -> None:
+    there = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in given_to(name).items()}
+    said, wanted = getattr(rk, name)(**there), getattr(rk, name)(**given_to(name))
+    for one, like in [(said, wanted)] if isinstance(said, torch.Tensor) else zip(said, wanted, strict=True):
+        assert one.is_meta
+        assert (one.shape, one.dtype) == (like.shape, like.dtype)

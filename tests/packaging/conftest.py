@@ -93,7 +93,15 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 def core_wheel(repository: Path, once: Once) -> Built:
     """rlaif-core as it is built where there is a compiler, with the CUDA kernels where there is nvcc."""
     required = "native,cuda" if shutil.which("nvcc") else "native"
-    return once("core-wheel", lambda folder: build(repository, folder, environment(RLAIF_REQUIRE=required)))
+
+    def make(folder: Path) -> str:
+        """As where there is no torch, for a wheel that was built against one would serve no other."""
+        absent = folder / "absent"
+        absent.mkdir()
+        (absent / "torch.py").write_text("raise ImportError('torch is needed to run, not to build')")
+        return build(repository, folder, environment(RLAIF_REQUIRE=required, PYTHONPATH=str(absent)))
+
+    return once("core-wheel", make)
 
 
 @pytest.fixture(scope="session")

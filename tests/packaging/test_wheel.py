@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -60,6 +62,14 @@ def test_the_binary_is_small_and_knows_nothing_of_torch(core_wheel: Any) -> None
         binary = archive.read(name)
     assert len(binary) < 1_000_000
     assert not [library for library in (b"libtorch", b"libc10", b"libpython") if library in binary]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="manylinux is what Linux has")
+def test_the_wheel_links_only_with_what_every_linux_has(core_wheel: Any) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "auditwheel", "show", core_wheel.wheel], capture_output=True, text=True, check=True
+    ).stdout
+    assert 'platform tag: "manylinux_2_' in " ".join(said.split())
 
 
 def test_torch_is_needed_to_run_and_not_to_build(core_wheel: Any, repository: Path) -> None:

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 def peak(call: Callable[[], object]) -> int:
     """The most bytes of tensors on the CPU that existed at once during a call, beyond those before it."""
     gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         call()
     held = most = 0
     for event in seen.profiler.kineto_results.events():

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from rlaif_kernels.bench.cases import matrix, operations
-from rlaif_kernels.bench.limits import Limits, Work, measure_limits
+from rlaif_kernels.bench.limits import Limits, Work, measure_limits, place
 from rlaif_kernels.bench.row import Row
 from rlaif_kernels.bench.runner import measured
 
-__all__ = ["Limits", "Row", "Work", "matrix", "measure_limits", "measured", "operations"]
+__all__ = ["Limits", "Row", "Work", "matrix", "measure_limits", "measured", "operations", "place"]

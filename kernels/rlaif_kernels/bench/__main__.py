@@ -8,23 +8,31 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 import torch
 
-from rlaif_kernels.bench import matrix, measure_limits, measured, operations
+from rlaif_kernels.bench import matrix, measure_limits, measured, operations, place
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m rlaif_kernels.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--op", action="append", choices=operations(), help="only this operation; repeatable")
+    parser.add_argument(
+        "--op", action="append", choices=operations(), metavar="OP", help="only this operation, as in gae; repeatable"
+    )
     parser.add_argument("--quick", action="store_true", help="the cases that take seconds")
     parser.add_argument("--threads", type=int, help="how many threads torch uses")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
     parser.add_argument("--budget", type=float, help="seconds of samples for each pass of each implementation")
-    options = parser.parse_args()
-    if options.threads:
+    options = parser.parse_args(given)
+    try:
+        device = place(options.device)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.threads is not None:
+        if options.threads < 1:
+            parser.error(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
     limits = measure_limits(device, quick=options.quick)
     _say(limits.as_dict())
     for case in matrix(options.op, quick=options.quick, large=device.type == "cuda"):

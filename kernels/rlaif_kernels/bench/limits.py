@@ -17,7 +17,7 @@ from torch import Tensor
 from rlaif_kernels.bench.measure import measure
 from rlaif_kernels.bench.row import name_of
 
-__all__ = ["Limits", "Work", "measure_limits"]
+__all__ = ["Limits", "Work", "measure_limits", "place"]
 
 READING = 0.1  # what writes less than this share of its bytes is held against the rate of reading
 
@@ -71,6 +71,14 @@ class Limits:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def place(device: str | None) -> torch.device:
+    """Where to measure: as told, or on a GPU if there is one. ValueError for what is not there."""
+    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    if device is not None and device not in there:
+        raise ValueError(f"no device {device!r} to measure on here; there is {' and '.join(there)}")
+    return torch.device(device or there[-1])
 
 
 def measure_limits(device: torch.device, *, quick: bool = False, size: int | None = None) -> Limits:

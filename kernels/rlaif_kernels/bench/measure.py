@@ -125,7 +125,7 @@ def peak_bytes(call: Callable[[Any], object], given: Any, device: torch.device) 
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else torch's profiler says on stderr when it starts and stops
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         call(given)
     results = seen.profiler.kineto_results if seen.profiler else None
     events = [event for event in (results.events() if results else []) if event.name() == "[memory]"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlaif_kernels.reference.logprobs import said_of, token_logprobs, z_of
+from rlaif_kernels.reference.logprobs import said_of, some, token_logprobs, z_of
 from rlaif_kernels.reference.losses import LinearPolicyLoss, policy_loss
 from rlaif_kernels.reference.numbers import accumulation, exact
 
@@ -98,6 +98,4 @@ def linear_policy_loss(
 
 def _asked(hidden: Tensor, ignored: Tensor) -> Tensor:
     """The hidden states with 0 where nothing is asked: the gradient of `weight` multiplies with all of them."""
-    if not torch.compiler.is_compiling() and not bool(ignored.any()):
-        return hidden
-    return hidden.masked_fill(ignored.unsqueeze(-1), 0.0)
+    return hidden.masked_fill(ignored.unsqueeze(-1), 0.0) if some(ignored) else hidden

@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from rlaif_kernels.reference.numbers import accumulation
 
-__all__ = ["said_of", "sharded_logprobs", "token_logprobs", "transformed", "z_of"]
+__all__ = ["said_of", "sharded_logprobs", "some", "token_logprobs", "transformed", "z_of"]
 
 
 def token_logprobs(
@@ -74,11 +74,18 @@ def sharded_logprobs(
     return logp, (mass.log() - moment / mass).masked_fill(ignored, 0.0)
 
 
+def some(ignored: Tensor) -> bool:
+    """Whether there may be any: selecting copies, so it is left out where there is nothing to leave out.
+
+    A compiler cannot look, nor is there anything to be seen on the meta device.
+    """
+    return torch.compiler.is_compiling() or ignored.is_meta or bool(ignored.any())
+
+
 def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:
     """What the softmax is taken of, in the dtype of sums; 0 where nothing is asked, whatever stands there."""
     z = logits.to(accumulation(logits))
-    # Selecting copies, so it is left out where there is nothing to leave out; a compiler cannot look.
-    if torch.compiler.is_compiling() or bool(ignored.any()):
+    if some(ignored):
         z = z.masked_fill(ignored.unsqueeze(-1), 0.0)
     return transformed(z, ignored, temperature, softcap, scale)
 

@@ -1,0 +1,42 @@
+"""Results that are put where the caller wants them, or refused where they do not fit as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import rlaif_kernels as rk
+
+IMPLS = ["auto", *rk.implementations("gae")]
+ONES, MASK = torch.ones(2, 3), torch.tensor([[True, False, True], [True, True, False]])
+ROOM = torch.empty(2, 3)
+NO_ROOM: list[tuple[Any, type[Exception], str]] = [
+    ((ROOM, torch.empty(3)), ValueError, r"out\[1\] is \[3\], expected \[2, 3\]"),
+    ((ROOM.long(), ROOM), TypeError, r"out\[0\] is torch.int64, expected torch.float32"),
+    ((ROOM, ROOM.double()), TypeError, r"out\[1\] is torch.float64, expected torch.float32"),
+    ((ROOM, ROOM.to("meta")), ValueError, r"out\[1\] is on meta, expected cpu"),
+    ((ROOM, None), TypeError, r"out\[1\] must be a tensor, got NoneType"),
+    ((ROOM,), TypeError, "out must be a pair of tensors, got tuple"),
+    (ROOM, TypeError, "out must be a pair of tensors, got Tensor"),
+]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("lam", [0.8, torch.tensor([0.7, 0.2])])
+def test_results_are_put_where_they_are_wanted(impl: str, dtype: torch.dtype, lam: Any) -> None:
+    rewards, values = torch.randn(2, 2, 3, dtype=dtype)
+    out = torch.empty(2, 3, dtype=dtype), torch.empty(2, 3, dtype=dtype)
+    said = rk.gae(rewards, values, MASK, lam=lam, out=out, impl=impl)
+    assert said[0] is out[0]
+    assert said[1] is out[1]
+    torch.testing.assert_close(out, rk.gae(rewards, values, MASK, lam=lam))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize(("out", "error", "message"), NO_ROOM)
+def test_what_does_not_fit_is_refused(out: Any, error: type[Exception], message: str, impl: str) -> None:
+    with pytest.raises(error, match=f"^gae: {message}"):
+        rk.gae(ONES, ONES, MASK, out=out, impl=impl)
