@@ -78,10 +78,13 @@ inline Vector behind(Vector value, Vector rest) {
 #endif
 }
 
+// b + a A; through an a of 0, which is a cut, nothing comes, not even NaN.
+inline Vector onto(Vector a, Vector b, Vector sums) { return a != 0.0f ? b + a * sums : b; }
+
 template <std::size_t apart>
 inline void add_up(Vector& a, Vector& b) {
     if constexpr (apart < lanes) {
-        b = b + a * behind<apart>(b, Vector{});
+        b = onto(a, b, behind<apart>(b, Vector{}));
         a = a * behind<apart>(a, all(1.0f));
         add_up<2 * apart>(a, b);
     }
@@ -140,7 +143,7 @@ inline void step(const Rows<float>& rows, const Row& row, std::size_t at, std::s
     if (ends) a = chosen(ends, Vector{}, a);
     a = chosen(there, a, all(1.0f));
     add_up<1>(a, b);
-    sums = b + a * carry.sum;
+    sums = onto(a, b, all(carry.sum));
     if (off_policy) {
         const Vector follows = chosen(ends, Vector{}, behind<1>(sums, all(carry.sum)));
         const Vector advantage = rho * (delta + gamma * follows);

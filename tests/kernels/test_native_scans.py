@@ -85,6 +85,20 @@ def test_scans_agree_with_the_definition(name: str, shape: tuple[int, int], dtyp
                 torch.testing.assert_close(got.double(), wanted, **BUDGET[dtype])
 
 
+@pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("name", ["gae", "vtrace"])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_nothing_crosses_the_end_of_an_episode_not_even_nan(name: str, wrong: float) -> None:
+    for dtype in BUDGET:
+        given = {k: torch.zeros(1, 90, dtype=dtype) for k in ("log_ratios", "rewards", "values")}
+        given |= {"mask": torch.ones(1, 90, dtype=torch.bool)}
+        given["rewards"][0, [40, 75]] = wrong
+        dones = torch.zeros(1, 90, dtype=torch.bool)
+        dones[0, [3, 35, 50]] = True  # within a vector of the wrong one, and vectors away from the other
+        for out in run(name, given, "native", dones=dones):
+            assert out[0].isfinite().logical_not().nonzero().flatten().tolist() == [*range(36, 41), *range(51, 76)]
+
+
 def test_gae_is_closer_to_float64_than_a_float32_recursion() -> None:
     rewards, values = torch.randn(2, 4, 4096)
     mask = torch.ones(4, 4096, dtype=torch.bool)
