@@ -143,6 +143,7 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
         not torch.compiler.is_compiling()
         and type(logits) in PLAIN
         and logits.is_cpu
+        and not logits.is_neg()
         and type(temperature) is float
         and TINY <= temperature <= HUGE
         and type(scale) in (float, int)
