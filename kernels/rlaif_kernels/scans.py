@@ -50,7 +50,7 @@ def gae(
     arguments.per_row("gae", rows, rewards, gamma=gamma, lam=lam)
     given = {"rewards": rewards, "values": values, "mask": mask}
     options = {"gamma": gamma, "lam": lam, "dones": dones, "next_values": next_values, "cu_seqlens": cu_seqlens}
-    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+    if torch.compiler.is_compiling() and library.covers(rewards, impl, values, next_values):
         return library.gae(**given, **options)
     run = choose("gae", impl, (rewards, values, mask, dones, next_values))
     pair: tuple[Tensor, Tensor] = run(**given, **options)
@@ -148,7 +148,7 @@ def vtrace(
         "trace_clip": trace_clip,
         "cu_seqlens": cu_seqlens,
     }
-    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+    if torch.compiler.is_compiling() and library.covers(rewards, impl, log_ratios, values, next_values):
         return library.vtrace(log_ratios=log_ratios, **others, **options)
     run = choose("vtrace", impl, (log_ratios, *others.values()))
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
