@@ -14,18 +14,26 @@ import rlaif_kernels as rk
 
 pytestmark = pytest.mark.native
 
-# Many operations of torch itself would wait for ever in such a child, for OpenMP's threads do not come along.
+# Many operations of torch itself would wait for ever in such a child, for OpenMP's threads do not come along: those
+# of more than 32,768 numbers, which none of these needs. Linear layers do, for their products are torch's.
 PROGRAM = """
 import os, signal, torch
 import rlaif_kernels as rk
 
 torch.set_num_threads(2)
-rewards, values, logits = torch.randn(64, 4000), torch.randn(64, 4000), torch.randn(64, 20000)
+rewards, values, logits = torch.randn(64, 4000), torch.randn(64, 4000), torch.randn(64, 20000, requires_grad=True)
 mask, targets = torch.ones(64, 4000, dtype=torch.bool), torch.arange(64)
+logp, weight = rewards.clone().requires_grad_(), torch.randn(120, 256, requires_grad=True)
+ids = torch.stack([torch.randperm(120)[:64] for _ in range(64)])
 
 def said():
-    found = *rk.gae(rewards, values, mask), *rk.token_logprobs(logits, targets, entropy=True)
-    return [each.numpy().tobytes() for each in found]
+    token, entropy = rk.token_logprobs(logits, targets, entropy=True, impl="native")
+    kept = rk.kept_logprobs(weight[:64].detach(), weight, ids[:, 0], ids, impl="native")
+    loss = rk.policy_loss(logp, values, rewards, mask, impl="native")
+    slopes = [torch.autograd.grad(one.sum(), x)[0] for one, x in ((token, logits), (kept, weight), (loss.loss, logp))]
+    found = [*rk.gae(rewards, values, mask), *rk.vtrace(values, rewards, values, mask, impl="native"), token, entropy,
+             kept, *loss, rk.masked_whiten(values, mask, impl="native"), *slopes]
+    return [each.detach().numpy().tobytes() for each in found]
 
 before = said()
 child = os.fork()
