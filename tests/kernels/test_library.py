@@ -64,7 +64,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "a temperature a token": lambda x, impl: rk.token_logprobs(
         x, TARGETS, temperature=x[:, 0].detach().exp(), scale=1.3, impl=impl),
     "kept_logprobs": lambda x, impl: rk.kept_logprobs(
-        x[:, :9], WEIGHT, TARGETS, torch.arange(40).expand(6, 40).where(x.detach() > 0, -1), entropy=True, impl=impl),
+        x[:, :9], WEIGHT, TARGETS,
+        torch.arange(40).where((x.detach() > 0) | (torch.arange(40) == TARGETS[:, None]), -1),
+        entropy=True, impl=impl),
     "linear_policy_loss": lambda x, impl: rk.linear_policy_loss(
         x[None, :, :9], WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0, impl=impl)[:2],
     "group_normalise": lambda x, impl: rk.group_normalise(

@@ -174,8 +174,8 @@ def half_precision_is_widened_first(operation: str, impl: Any) -> None:
         narrow, wide = said(operation, impl, given), said(operation, impl, floats(given, lambda _, x: x.float()))
         for name, one in narrow.items():
             assert one.dtype == (dtype if name in given else torch.float32)
-            # To the nearest, but for Triton's interpreter, which cuts off; and again where what was found in the forward
-            # pass is multiplied with the gradient of the loss.
+            # To the nearest, but for Triton's interpreter, which cuts off; and again where what the forward pass found
+            # is multiplied with the gradient of the loss.
             rough = 1.02 if impl == "triton" or operation == "linear_policy_loss" else 0.51
             slack = torch.finfo(dtype).eps * rough if name in given else 0.0
             torch.testing.assert_close(one.float(), wide[name], rtol=2e-6 + slack, atol=3e-6 + slack / 64)
