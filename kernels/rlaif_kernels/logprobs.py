@@ -70,7 +70,7 @@ def token_logprobs(
             f"token_logprobs: logits {arguments.shape(logits)} do not go with targets {arguments.shape(targets)}"
         )
     arguments.token_ids("token_logprobs", "targets", targets)
-    if native and logits.dtype in native.KINDS:
+    if native and logits.dtype in native.KINDS and type(targets) is Tensor and targets.is_cpu:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]

@@ -356,6 +356,12 @@ def test_numbers_that_are_negated_when_they_are_read() -> None:
         rk.token_logprobs(x, targets, impl="native")
 
 
+def test_targets_without_an_address_are_refused() -> None:
+    x, targets = torch.randn(3, 9, requires_grad=True), torch.zeros(3, dtype=torch.int64, device="meta")
+    with pytest.raises(rk.ImplementationError, match="got a tensor on meta"):
+        rk.token_logprobs(x, targets, impl="native")
+
+
 def test_who_needs_the_logits_after_all_is_told_that_they_are_gone() -> None:
     x, targets = torch.randn(4, 9, requires_grad=True), torch.tensor([1, 0, 8, 3])
     logits = x * 1
