@@ -41,7 +41,7 @@ def compare(logits, tolerance=1e-6, dtype=torch.float32, **options):
     assert got[0].dtype == torch.float32 and own.grad.dtype == dtype
     for x, exact in zip(got, wanted):
         torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=tolerance, atol=tolerance)
-    rough = tolerance + (0 if dtype == torch.float32 else 2**-8)
+    rough = tolerance + (0 if dtype == torch.float32 else 2**-7)  # Triton's interpreter cuts bfloat16 off
     torch.testing.assert_close(own.grad.double(), logits.grad[..., first:stop], rtol=rough, atol=tolerance)
 
 
