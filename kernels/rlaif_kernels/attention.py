@@ -36,8 +36,7 @@ def attention_column(
 
     query [B,N,Q,D] of the last Q positions, key [B,G,T,D], N a multiple of G, both as they enter the product. `weights`
     [B,Q] says how much each query counts; None takes the last query alone. mask [B,T] bool: which keys there are.
-    The map [B,N,Q,T] is never whole, unless it is to be differentiated: a few queries are taken at a time. What it
-    is for: arXiv:2402.00782.
+    The map [B,N,Q,T] is never whole: a few queries are taken at a time. What it is for: arXiv:2402.00782.
 
     >>> rk.attention_column(torch.zeros(1, 4, 1, 8), torch.zeros(1, 2, 4, 8))
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
@@ -99,8 +98,6 @@ def _pieces(count: int, many: int) -> Iterator[slice]:
 def _unfit(query: Tensor, key: Tensor, weights: Tensor | None) -> str | None:
     """Why the compiled implementation cannot take these."""
     given = [one for one in (query, key, weights) if one is not None]
-    if torch.is_grad_enabled() and any(one.requires_grad for one in given):
-        return "has no gradient"
     if any(one.dtype == torch.float64 for one in given):
         return "computes in float32 and got " + ", ".join(sorted({str(one.dtype) for one in given}))
     return "is not for torch.func" if transformed() else None

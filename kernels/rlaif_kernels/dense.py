@@ -140,7 +140,8 @@ def _plain(tensor: Tensor) -> bool:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [..., I], weight [O,I], bias [O] or None -> x @ weight.T + bias [..., O]."""
-    result: Tensor = getattr(torch.ops.mkldnn, PRODUCT)(x, weight, bias, "none", [], "")
+    dense = bias if bias is None else bias.contiguous()  # whose stride oneDNN does not look at
+    result: Tensor = getattr(torch.ops.mkldnn, PRODUCT)(x, weight, dense, "none", [], "")
     return result
 
 

@@ -18,6 +18,7 @@ from rlaif_kernels import chunked, native
 from rlaif_kernels.chunked import Gradients, Head
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
+from rlaif_kernels.reference.numbers import accumulation
 from rlaif_kernels.rows import Rows, Said, asked, dense
 
 if native.missing is None:
@@ -31,10 +32,16 @@ SAID = "Tensor logp, Tensor entropy, Tensor largest, Tensor logsum"
 SLOPES = "Tensor? of_logp, Tensor? of_entropy"
 
 
-def covers(tensor: Tensor, impl: str) -> bool:
-    """Whether what is being traced shall go through here: in f32, bf16 or f16, on the CPU, where the binary is."""
+def covers(tensor: Tensor, impl: str, *others: Tensor | None, temperature: float | Tensor = 1.0) -> bool:
+    """Whether what is being traced shall go through here: in f32, bf16 or f16, on the CPU, where the binary is.
+
+    Not where another tensor makes it f64, nor where a gradient with respect to the temperature is wanted.
+    """
     wanted = impl == "native" or (impl == "auto" and not plain())
-    return wanted and native.missing is None and tensor.is_cpu and tensor.dtype in native.KINDS
+    if not wanted or native.missing is not None or not tensor.is_cpu:
+        return False
+    fixed = not (isinstance(temperature, Tensor) and temperature.requires_grad)
+    return fixed and tensor.dtype in native.KINDS and accumulation(*others) == torch.float32
 
 
 def define(

@@ -65,7 +65,7 @@ def linear_logprobs(
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    if torch.compiler.is_compiling() and library.covers(hidden, impl):
+    if torch.compiler.is_compiling() and library.covers(hidden, impl, temperature=temperature):
         return library.linear_logprobs(hidden, weight, targets, **options)
     unfit = rows.unfit(hidden, **transform)
     run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))

@@ -72,7 +72,7 @@ def token_logprobs(
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
     arguments.predicted("token_logprobs", "logits", logits, targets)
-    if native and logits.dtype in native.KINDS and type(ignore_index) is int:
+    if native and logits.dtype in native.KINDS and type(targets) is Tensor and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]
@@ -80,7 +80,7 @@ def token_logprobs(
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
-    if torch.compiler.is_compiling() and library.covers(logits, impl):
+    if torch.compiler.is_compiling() and library.covers(logits, impl, temperature=temperature):
         return library.token_logprobs(logits, targets, **options)
     unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})

@@ -132,7 +132,7 @@ def policy_loss(
         "correction": correction,
     }
     options_fit("policy_loss", options)
-    if torch.compiler.is_compiling() and library.covers(logp, impl):
+    if torch.compiler.is_compiling() and library.covers(logp, impl, *tensors.values()):
         return library.policy_loss(logp, old_logp=old_logp, advantages=advantages, mask=mask, **options)
     double = any(one is not None and one.dtype == torch.float64 for one in (logp, *tensors.values()))
     unfit = "computes in float32 and got float64" if double else None

@@ -62,8 +62,6 @@ def group_normalise(
     arguments.one_of("group_normalise", "scale", scale, ("std", "none"))
     arguments.number("group_normalise", "noise", noise, least=0)
     unfit = "computes in float32 and got float64" if x.dtype == torch.float64 else None
-    if x.requires_grad and torch.is_grad_enabled():
-        unfit = "has no gradient"
     run = choose("group_normalise", impl, (x, group, mask), {"native": unfit})
     result: Tensor = run(x, group, mask, scale=scale, unbiased=unbiased, noise=noise)
     return result

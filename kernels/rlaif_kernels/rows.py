@@ -145,6 +145,7 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
         and not TURNED_OFF.get()
         and type(logits) in PLAIN
         and logits.is_cpu
+        and not logits.is_neg()
         and type(temperature) is float
         and TINY <= temperature <= HUGE
         and type(scale) in (float, int)

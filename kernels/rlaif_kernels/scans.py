@@ -59,7 +59,7 @@ def gae(
     _fit("gae", {**given, **ends}, cu_seqlens, gamma=gamma, lam=lam)
     if out is not None:
         _room_fits("gae", out, rewards, accumulation(rewards, values, next_values))
-    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+    if torch.compiler.is_compiling() and library.covers(rewards, impl, values, next_values):
         pair = library.gae(**given, **options)
     else:
         pair = choose("gae", impl, (rewards, values, mask, dones, next_values))(**given, **options)
@@ -150,7 +150,7 @@ def vtrace(
         "trace_clip": trace_clip,
         "cu_seqlens": cu_seqlens,
     }
-    if torch.compiler.is_compiling() and library.covers(rewards, impl):
+    if torch.compiler.is_compiling() and library.covers(rewards, impl, log_ratios, values, next_values):
         return library.vtrace(log_ratios=log_ratios, **others, **options)
     run = choose("vtrace", impl, (log_ratios, *others.values()))
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)

@@ -87,7 +87,7 @@ def test_what_is_masked_or_weighs_nothing_may_be_anything(impl: str) -> None:
         found = rk.attention_column(query, key, weights=weights, mask=mask, impl=impl)
         assert torch.equal(found, wanted)
         leaves = query.clone().requires_grad_(), key.clone().requires_grad_()
-        rk.attention_column(*leaves, weights=weights, mask=mask).square().sum().backward()
+        rk.attention_column(*leaves, weights=weights, mask=mask, impl=impl).square().sum().backward()
         assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
     # What counts is not hidden.
     query[0, :, 2] = math.nan
@@ -103,12 +103,18 @@ def test_halves_are_multiplied_as_floats(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found.double(), wanted, rtol=3e-6, atol=3e-6)
 
 
-def test_gradients_come_by_definition() -> None:
-    query, key = torch.randn(1, 2, 3, 4, requires_grad=True), torch.randn(1, 2, 5, 4)
-    assert rk.attention_column(query, key).requires_grad
-    if "native" in rk.implementations("attention_column"):
-        with pytest.raises(rk.ImplementationError, match="has no gradient"):
-            rk.attention_column(query, key, impl="native")
+@pytest.mark.parametrize("impl", rk.implementations("attention_column"))
+def test_gradients_of_float32_are_those_of_float64(impl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(attention.BLOCK, "cpu", 4 * 4 * 9 * 2)  # two queries at a time
+    given, slopes = [torch.randn(2, 4, 7, 8), torch.randn(2, 2, 9, 8), torch.randn(2, 7)], torch.randn(2, 9)
+
+    def slope(dtype: torch.dtype, impl: str) -> list[Tensor]:
+        query, key, weights = (one.to(dtype, copy=True).requires_grad_() for one in given)
+        said = rk.attention_column(query, key, weights=weights, impl=impl)
+        return list(torch.autograd.grad(said, (query, key, weights), slopes.to(dtype)))
+
+    for found, wanted in zip(slope(torch.float32, impl), slope(torch.float64, "torch"), strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_are_those_of_the_map() -> None:

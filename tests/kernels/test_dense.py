@@ -95,6 +95,11 @@ def test_values_and_gradients_are_those_of_float64(shape: str, bias: bool, outpu
 
 
 @pytest.mark.usefixtures("wide")
+def test_a_bias_may_lie_apart() -> None:
+    x, weight, bias = torch.randn(3, 24), torch.randn(40, 24), torch.randn(80)[::2]
+    torch.testing.assert_close(dense.product(x, weight, bias), nn.functional.linear(x, weight, bias))
+
+
 @pytest.mark.parametrize("wanted", ["x", "weight", "bias", "weight bias", "x bias"])
 def test_only_what_is_asked_for_gets_a_gradient(wanted: str) -> None:
     ours, x = layer(), torch.randn(5, 24)

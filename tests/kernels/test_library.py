@@ -66,6 +66,23 @@ def in_given_memory(x: Tensor, impl: Any) -> tuple[Tensor, Tensor]:
 CALLS: dict[str, Callable[..., Any]] = {
     "token_logprobs": lambda x, impl: rk.token_logprobs(x, TARGETS, impl=impl, **OPTIONS),
     "linear_logprobs": lambda x, impl: rk.linear_logprobs(x[:, :9], WEIGHT, TARGETS, impl=impl, **OPTIONS),
+    "learnt head and temperatures": lambda x, impl: rk.linear_logprobs(
+        WEIGHT[:6] + 1, x.T[:, :1] * WEIGHT, TARGETS, bias=x[0], temperature=x[:, 1].detach().exp(), impl=impl),
+    "learnt temperature": lambda x, impl: rk.token_logprobs(x, TARGETS, temperature=x[:, 0].exp(), impl=impl),
+    "a temperature a token": lambda x, impl: rk.token_logprobs(
+        x, TARGETS, temperature=x[:, 0].detach().exp(), scale=1.3, impl=impl),
+    "kept_logprobs": lambda x, impl: rk.kept_logprobs(
+        x[:, :9], WEIGHT, TARGETS,
+        torch.arange(40).where((x.detach() > 0) | (torch.arange(40) == TARGETS[:, None]), -1),
+        entropy=True, impl=impl),
+    "linear_policy_loss": lambda x, impl: rk.linear_policy_loss(
+        x[None, :, :9], WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0, impl=impl)[:2],
+    "group_normalise": lambda x, impl: rk.group_normalise(
+        x.flatten(), torch.arange(240) % 7, x.flatten() > -1, impl=impl),
+    "attention_column": lambda x, impl: rk.attention_column(
+        x.view(2, 3, 5, 8), x.view(2, 3, 5, 8), mask=x[:2, :5] > -1, window=3, impl=impl),
+    "token_weights": lambda x, _: rk.token_weights(x > 0, "sequence_mean"),
+    "float64 among float32": lambda x, impl: rk.policy_loss(x, x.detach().double() + 0.1, -x, x > -1, impl=impl),
     "gae": lambda x, impl: rk.gae(x, x, x > -1, gamma=0.9, dones=x > 1, impl=impl),
     "gae in given memory": in_given_memory,
     "vtrace": lambda x, impl: rk.vtrace(x, x, x, x > -1, gamma=0.9, next_values=x, impl=impl),

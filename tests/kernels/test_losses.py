@@ -117,6 +117,14 @@ def test_k3_stays_what_it_is_from_20_nats_on() -> None:
     assert gradient(found.sum(), logp).tolist() == pytest.approx([1 - math.exp(19), 1 - math.exp(20), 1 - math.exp(20)])
 
 
+def test_nothing_else_of_an_estimate_is_descended() -> None:
+    logp, reference, ratio = (torch.rand(4, requires_grad=True) for _ in range(3))
+    found = rk.kl_estimate(logp, reference, ratio=ratio).sum()
+    slopes = torch.autograd.grad(found, (logp, reference, ratio), allow_unused=True)
+    torch.testing.assert_close(slopes[0], -ratio.detach() * torch.expm1((reference - logp).detach()))
+    assert slopes[1:] == (None, None)
+
+
 # ---- weights
 
 
@@ -126,6 +134,14 @@ MODES = ("token_mean", "sequence_mean", "sequence_sum", "constant")
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_unmasked_weighs_nothing(mode: str) -> None:
     assert not rk.token_weights(torch.zeros(3, 4, dtype=torch.bool), mode, 10).any()
+
+
+def test_weights_by_hand() -> None:
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 0, 1]], dtype=torch.bool)
+    for mode, first, last in (("token_mean", 1 / 3, 1 / 3), ("sequence_mean", 1 / 4, 1 / 2),
+                              ("sequence_sum", 1 / 2, 1 / 2), ("constant", 1 / 20, 1 / 20)):  # fmt: skip
+        wanted = torch.tensor([[first, first, 0], [0, 0, 0], [0, 0, last]])
+        torch.testing.assert_close(rk.token_weights(mask, mode, 10), wanted)
 
 
 # ---- the policy loss
@@ -259,7 +275,7 @@ def test_the_definition_is_the_sum_written_out(case: str) -> None:
         assert of_entropy[b, t].item() == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (4, 21), (3, 64), (0, 5), (5, 0)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (4, 21), (3, 64), (2, 2100), (0, 5), (5, 0)], ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_native_losses_are_those_of_float64(case: str, shape: tuple[int, int], impl: str) -> None:
     x, mask = batch(*shape)
@@ -271,6 +287,26 @@ def test_native_losses_are_those_of_float64(case: str, shape: tuple[int, int], i
         torch.testing.assert_close(ours[0].metrics.double(), wanted[0].metrics, rtol=2e-6, atol=2e-6)
         for mine, other in zip(ours[1:], wanted[1:], strict=True):
             torch.testing.assert_close(mine.double(), other, rtol=5e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["k1", "k2", "k3"])
+@pytest.mark.parametrize("descended", ["k1", "k2", "k3"])
+def test_the_kl_that_is_shown_and_the_one_that_is_descended(value: str, descended: str, impl: str) -> None:
+    """Without advantages nothing else is left. Small and large log-ratios both; k2's slope is weighed by the ratio."""
+    for ratio in ("token", "sequence"):
+        d = torch.tensor([[1e-4, -3e-3, 0.3, -1.2, 19.5, 25.0]], dtype=torch.float64)
+        logp, apart = torch.zeros(1, 6, requires_grad=True), torch.tensor([[0.5, -0.3, 0.1, 0.7, -0.2, 0.4]])
+        mask, single = torch.ones(1, 6, dtype=torch.bool), d.float()
+        said = rk.policy_loss(logp, -apart, torch.zeros(1, 6), mask, reference=single, kl=0.5, kl_value=value,
+                              kl_gradient=descended, ratio=ratio, impl=impl)  # fmt: skip
+        d, r = single[0].tolist(), apart.double().exp()[0].tolist()
+        third = [math.fsum(min(x, 20.0) ** n / math.factorial(n) for n in range(2, 120)) for x in d]
+        shown = {"k1": [-x for x in d], "k2": [x * x / 2 for x in d], "k3": third}[value]
+        slopes = {"k1": [1.0] * 6, "k2": [-x * its for x, its in zip(d, r, strict=True)],
+                  "k3": [-math.expm1(min(x, 20.0)) for x in d]}[descended]  # fmt: skip
+        assert said.loss.item() == pytest.approx(0.5 * math.fsum(shown) / 6, rel=2e-6)
+        found = gradient(said.loss, logp)[0].tolist()
+        assert found == pytest.approx([0.5 * x / 6 for x in slopes], rel=2e-6)
 
 
 def test_where_nothing_has_moved_the_gradient_is_that_of_reinforce(impl: str) -> None:

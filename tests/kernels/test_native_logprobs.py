@@ -362,6 +362,23 @@ def test_the_gradient_can_take_the_place_of_the_logits() -> None:
         assert torch.equal(own, x.grad)
 
 
+def test_rows_in_one_place_are_not_overwritten() -> None:
+    row, targets, found = torch.randn(1, 40), torch.arange(4), []
+    for inplace in (False, True):
+        leaf = row.clone().requires_grad_()
+        logits = (leaf * 1).expand(4, 40)
+        rk.token_logprobs(logits, targets, inplace_backward=inplace, impl="native").sum().backward()
+        found.append(leaf.grad)
+    assert torch.equal(*found)
+
+
+def test_numbers_that_are_negated_when_they_are_read() -> None:
+    x, targets = torch._neg_view(torch.randn(3, 9)), torch.tensor([1, 0, 8])
+    torch.testing.assert_close(rk.token_logprobs(x, targets), reference.token_logprobs(x, targets))
+    with pytest.raises(rk.ImplementationError, match="needs dense tensors"):
+        rk.token_logprobs(x, targets, impl="native")
+
+
 def test_who_needs_the_logits_after_all_is_told_that_they_are_gone() -> None:
     x, targets = torch.randn(4, 9, requires_grad=True), torch.tensor([1, 0, 8, 3])
     logits = x * 1

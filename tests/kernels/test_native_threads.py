@@ -14,7 +14,8 @@ import rlaif_kernels as rk
 
 pytestmark = pytest.mark.native
 
-# Many operations of torch itself would wait for ever in such a child, for OpenMP's threads do not come along.
+# Many operations of torch itself would wait for ever in such a child, for OpenMP's threads do not come along: those
+# of more than 32,768 numbers, which none of these needs. Linear layers do, for their products are torch's.
 PROGRAM = """
 import hashlib, os, signal, sys, torch
 import rlaif_kernels as rk
@@ -22,17 +23,24 @@ from rlaif_kernels import native
 
 torch.set_num_threads(2)
 torch.randn(4_000_000).exp()
-rewards, values, logits = torch.randn(64, 4000), torch.randn(64, 4000), torch.randn(64, 20000)
+rewards, values, logits = torch.randn(64, 4000), torch.randn(64, 4000), torch.randn(64, 20000, requires_grad=True)
 mask, targets = torch.ones(64, 4000, dtype=torch.bool), torch.arange(64)
-x, weight, out = torch.randn(1, 16), torch.randn(64, 16), torch.empty(1, 64)
+logp, weight = rewards.clone().requires_grad_(), torch.randn(120, 256, requires_grad=True)
+ids = torch.stack([torch.randperm(120)[:64] for _ in range(64)])
+x, head, out = torch.randn(1, 16), torch.randn(64, 16), torch.empty(1, 64)
 sizes = dict(rows=1, hidden=16, heads=1, groups=1, width=16, rotary=0, inner=16, vocabulary=64, room=16, layers=0)
 decoder = native.binary.Decoder(**sizes, epsilon=1e-5, scaling=1.0, threads=2)
-decoder.set_head(last=weight.data_ptr(), head=[(weight.data_ptr(), 0, 64)])
+decoder.set_head(last=head.data_ptr(), head=[(head.data_ptr(), 0, 64)])
 
 def said():
     decoder.step(x=x.data_ptr(), cosines=0, sines=0, logits=out.data_ptr())
-    found = out, *rk.gae(rewards, values, mask), *rk.token_logprobs(logits, targets, entropy=True)
-    return hashlib.sha256(b"".join(each.numpy().tobytes() for each in found)).digest()
+    token, entropy = rk.token_logprobs(logits, targets, entropy=True, impl="native")
+    kept = rk.kept_logprobs(weight[:64].detach(), weight, ids[:, 0], ids, impl="native")
+    loss = rk.policy_loss(logp, values, rewards, mask, impl="native")
+    slopes = [torch.autograd.grad(one.sum(), x)[0] for one, x in ((token, logits), (kept, weight), (loss.loss, logp))]
+    scans = [*rk.gae(rewards, values, mask), *rk.vtrace(values, rewards, values, mask, impl="native")]
+    found = [out, *scans, token, entropy, kept, *loss, rk.masked_whiten(values, mask, impl="native"), *slopes]
+    return hashlib.sha256(b"".join(each.detach().numpy().tobytes() for each in found)).digest()
 
 if sys.argv[1] == "the kernels":
     said()

@@ -183,12 +183,14 @@ def test_ignored_positions_give_zero_and_get_no_gradient_whatever_they_hold() ->
     dirty = logits.clone()
     dirty[0, 1] = math.nan
     dirty.requires_grad_()
-    for x in (clean, dirty):
-        logp, entropy = ref.token_logprobs(x, targets, entropy=True)
+    warm, hot = (torch.tensor([[0.5, third, 2.0]], requires_grad=True) for third in (1.0, math.nan))
+    for x, temperature in ((clean, warm), (dirty, hot)):
+        logp, entropy = ref.token_logprobs(x, targets, temperature=temperature, entropy=True)
         (logp.sum() + entropy.sum()).backward()
         assert logp[0, 1] == entropy[0, 1] == 0
-    assert torch.equal(clean.grad, dirty.grad)
-    assert not dirty.grad[0, 1].any()
+    for one, other in ((clean, dirty), (warm, hot)):
+        assert torch.equal(one.grad, other.grad)
+        assert not other.grad[0, 1].any()
 
 
 @pytest.mark.parametrize("forbidden", [-math.inf, torch.finfo(torch.float32).min])

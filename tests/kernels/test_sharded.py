@@ -21,20 +21,44 @@ import rlaif_kernels as rk
 rank, impl = int(sys.argv[1]), sys.argv[3]
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 torch.manual_seed(0)
-logits = torch.randn(2, 3, 50, dtype=torch.float64)
-targets = torch.tensor([[3, -100, 20], [49, 0, 31]])
-weights = torch.randn(2, 2, 3) * 4
+targets = torch.tensor([[3, -100, 20], [49, 21, 31]])
 first, stop = ((0, 21), (21, 50))[rank]
-logits[1, 0, :21] = torch.finfo(torch.float32).min  # a whole shard is forbidden
-for options in ({"temperature": 0.7, "softcap": 4.0}, {}):
-    own = logits[..., first:stop].float().requires_grad_()
-    whole = logits.clone().requires_grad_()
-    got = rk.sharded_logprobs(own, targets, first=first, entropy=True, impl=impl, **options)
-    wanted = rk.token_logprobs(whole, targets, entropy=True, impl="torch", **options)
-    for said in (got, wanted):
-        (torch.stack(said) * weights).sum().backward()
-    for x, exact in ((got[0], wanted[0]), (got[1], wanted[1]), (own.grad, whole.grad[..., first:stop])):
-        torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=1e-6, atol=1e-6)
+warm = torch.rand(2, 3) + 0.5
+
+
+# With one process that has it all, in float64; both of what is said, and one alone.
+def compare(logits, tolerance=1e-6, dtype=torch.float32, **options):
+    weights = 4 * torch.randn(2, 2, 3)
+    own = logits[..., first:stop].to(dtype).requires_grad_()
+    logits = logits.to(dtype).double().requires_grad_()
+    got = rk.sharded_logprobs(own, targets, first=first, impl=impl, entropy=True, **options)
+    alone = rk.sharded_logprobs(own, targets, first=first, impl=impl, **options)
+    wanted = rk.token_logprobs(logits, targets, impl="torch", entropy=True, **options)
+    asked = targets != -100
+    for one in (got, wanted):
+        (torch.stack([each.where(asked, 0.0) for each in one]) * weights).sum().backward()
+    assert torch.equal(alone, got[0])
+    assert got[0].dtype == torch.float32 and own.grad.dtype == dtype
+    for x, exact in zip(got, wanted):
+        torch.testing.assert_close(x.detach().double(), exact.detach(), rtol=tolerance, atol=tolerance)
+    rough = tolerance + (0 if dtype == torch.float32 else 2**-7)  # Triton's interpreter cuts bfloat16 off
+    torch.testing.assert_close(own.grad.double(), logits.grad[..., first:stop], rtol=rough, atol=tolerance)
+
+
+logits = torch.randn(2, 3, 50, dtype=torch.float64)
+compare(logits, temperature=0.7, softcap=4.0)
+compare(logits, temperature=warm.masked_fill(targets == -100, torch.nan), scale=-1.3)
+compare(logits, 2e-6, torch.bfloat16, softcap=4.0)
+logits[0, 1] = torch.nan  # which is not asked
+logits[0, 0, 21:] = logits[1, 1, :21] = -torch.inf  # nothing of a row in one of the processes
+logits[0, 2, 5] = -torch.inf
+compare(logits)
+forbidden = torch.randn(2, 3, 50, dtype=torch.float64)
+forbidden[1, 0, :21] = torch.finfo(torch.float32).min  # a whole shard, and slopes above 1
+compare(forbidden, temperature=0.7, softcap=4.0)
+compare(forbidden)
+compare(torch.cat([logits[..., :21] + 300, logits[..., 21:] - 300], -1), 1e-4)
+own = logits[..., first:stop].float()
 if impl != "torch":
     beyond = rk.sharded_logprobs(own, torch.full((2, 3), 50), first=first, impl=impl)
     assert beyond.isnan().all()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from rlaif_kernels import reference
 from rlaif_kernels.native import address, binary
+from rlaif_kernels.native.differentiable import differentiable
 
 __all__ = ["attention_column"]
 
@@ -23,6 +28,25 @@ def attention_column(
     window: int | None = None,
     scale: float | None = None,
     softcap: float | None = None,
+) -> Tensor:
+    options: dict[str, Any] = {"causal": causal, "window": window, "scale": scale, "softcap": softcap}
+
+    def definition(query: Tensor, key: Tensor, weights: Tensor | None, mask: Tensor | None) -> Tensor:
+        return reference.attention_column(query, key, weights=weights, mask=mask, **options)
+
+    return differentiable(partial(_columns, **options), definition, query, key, weights, mask)
+
+
+def _columns(
+    query: Tensor,
+    key: Tensor,
+    weights: Tensor | None,
+    mask: Tensor | None,
+    *,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+    softcap: float | None,
 ) -> Tensor:
     batch, heads, queries, width = query.shape
     groups, keys = key.shape[1], key.shape[2]

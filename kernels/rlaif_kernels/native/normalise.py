@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from rlaif_kernels import whitening
+from rlaif_kernels import reference, whitening
 from rlaif_kernels.native import binary
+from rlaif_kernels.native.differentiable import differentiable
 
 __all__ = ["group_normalise", "masked_whiten"]
 
@@ -29,6 +30,11 @@ def _whitened(x: Tensor, mask: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def group_normalise(
     x: Tensor, group: Tensor, mask: Tensor, *, scale: Literal["std", "none"], unbiased: bool, noise: float
 ) -> Tensor:
+    options: dict[str, Any] = {"scale": scale, "unbiased": unbiased, "noise": noise}
+    return differentiable(partial(_grouped, **options), partial(reference.group_normalise, **options), x, group, mask)
+
+
+def _grouped(x: Tensor, group: Tensor, mask: Tensor, *, scale: str, unbiased: bool, noise: float) -> Tensor:
     numbers, names, flags = x.detach().float().contiguous(), group.contiguous(), mask.contiguous()
     out = torch.empty_like(numbers)
     pointers = numbers.data_ptr(), names.data_ptr(), flags.data_ptr()

@@ -37,8 +37,10 @@ def attention_column(
         query = query.masked_fill((weights == 0)[:, None, :, None] & ~query.isfinite(), 0.0)
     batch, heads, queries, width = query.shape
     groups, keys = key.shape[1], key.shape[2]
-    many = query.to(dtype).view(batch, groups, heads // groups, queries, width)
-    z = torch.einsum("bghqd,bgtd->bghqt", many, key.to(dtype)) * (width**-0.5 if scale is None else scale)
+    many, keyed = query.to(dtype).view(batch, groups, heads // groups, queries, width), key.to(dtype)
+    if mask is not None:  # here as well as below, for the gradient of the queries multiplies with all keys
+        keyed = keyed.masked_fill(~mask[:, None, :, None], 0.0)
+    z = torch.einsum("bghqd,bgtd->bghqt", many, keyed) * (width**-0.5 if scale is None else scale)
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
     place = torch.arange(keys, device=key.device)

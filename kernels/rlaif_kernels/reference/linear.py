@@ -55,16 +55,18 @@ def kept_logprobs(
     """`linear_logprobs` renormalised over each position's kept tokens, as a sampler with top-k or top-p drew from.
 
     kept [..., K] int64 holds their ids in any order, filled up with -1. A target that is not among them has the
-    log-prob -inf. Only the kept rows of `weight` are read.
+    log-prob -inf. What stands in the other rows of `weight` and `bias` does not matter.
     """
     ignored = targets == ignore_index
     there = kept >= 0
     ids = kept.where(there, 0)
     dtype = accumulation(hidden, weight, bias)
     with exact(hidden):
-        logits = (weight[ids].to(dtype) @ _asked(hidden, ignored).to(dtype).unsqueeze(-1)).squeeze(-1)
+        # Widened first, so that the gradients of a token kept at many positions are added up in that dtype.
+        rows = weight.to(dtype)[ids].masked_fill(~there.unsqueeze(-1), 0.0)
+        logits = (rows @ _asked(hidden, ignored).to(dtype).unsqueeze(-1)).squeeze(-1)
     if bias is not None:
-        logits = logits + bias[ids]
+        logits = logits + bias.to(dtype)[ids].masked_fill(~there, 0.0)
     # What was not kept has no probability; nor has one place more, where a target is sought that is not among the kept.
     z = z_of(logits, ignored, temperature, softcap, scale).masked_fill(~there, -torch.inf)
     found = functional.pad(kept == targets.unsqueeze(-1), (0, 1), value=True)

@@ -58,5 +58,6 @@ def group_normalise(
     centred = (above - over(above) / size).masked_fill(~mask, 0.0)
     variance = over(centred.square()) / (size - int(unbiased)).clamp(min=1)
     flat = variance <= noise**2 * over(values.square()) / size
-    divisor = variance.sqrt() if scale == "std" else torch.ones_like(variance)
-    return (centred / divisor.masked_fill(flat, 1.0)).masked_fill(flat, 0.0)
+    if scale == "std":
+        centred = centred / variance.masked_fill(flat, 1.0).sqrt()  # the gradient of a root of 0 is infinite
+    return centred.masked_fill(flat, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -17,4 +17,5 @@ def accumulation(*tensors: Tensor | None) -> torch.dtype:
 
 def exact(like: Tensor) -> AbstractContextManager[object]:
     """Inside, autocast rounds nothing on this tensor's device: a product is in the dtype of what is multiplied."""
-    return torch.autocast(like.device.type, enabled=False)
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
