@@ -17,8 +17,8 @@ struct Map {
 };
 
 struct Variant {
-    // column[t] += the sum over a head's queries of weight times attention to key t. A query of weight 0 is not looked at.
-    void (*add)(const Map& map, std::size_t sample, std::size_t head, float* column);
+    // column[t] += the sum over a head's queries of share * weight * attention to key t. A query of weight 0 is not looked at.
+    void (*add)(const Map& map, std::size_t sample, std::size_t head, float share, float* column);
 };
 
 }  // namespace rlaif::attention

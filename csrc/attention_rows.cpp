@@ -32,7 +32,7 @@ float powers_of(const Map& map, const bool* mask, float* row, std::size_t begin,
     return sum(total);
 }
 
-void add(const Map& map, std::size_t sample, std::size_t head, float* column) {
+void add(const Map& map, std::size_t sample, std::size_t head, float each, float* column) {
     for (std::size_t query = 0; query < map.queries; ++query) {
         const float weight = map.weights ? map.weights[sample * map.queries + query] : 1.0f;
         const std::size_t past = map.keys - map.queries + query + 1;
@@ -42,7 +42,7 @@ void add(const Map& map, std::size_t sample, std::size_t head, float* column) {
         float* row = map.scores + ((sample * map.heads + head) * map.queries + query) * map.keys;
         const float total = powers_of(map, map.mask ? map.mask + sample * map.keys : nullptr, row, begin, end);
         if (total == 0.0f) continue;
-        const float share = weight / total;
+        const float share = each * weight / total;
         for (std::size_t at = begin; at < end; at += lanes) {
             const std::size_t count = smaller(lanes, end - at);
             store_part(column + at, load_part(column + at, count) + share * load_part(row + at, count), count);

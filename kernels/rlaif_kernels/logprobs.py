@@ -72,9 +72,10 @@ def token_logprobs(
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
     arguments.predicted("token_logprobs", "logits", logits, targets)
-    if native and logits.dtype in native.KINDS and type(targets) is Tensor and type(ignore_index) is int:
+    simple = type(targets) is Tensor and type(ignore_index) is int and not logits.is_neg()
+    if native and simple and logits.dtype in native.KINDS:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
-        found = rows.Logprobs.apply(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+        found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]
     arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)

@@ -46,11 +46,11 @@ def gae(
         and not torch.compiler.is_compiling()
         and not TURNED_OFF.get()
         and getattr(rewards, "is_cpu", False)
+        and cu_seqlens is None
+        and (out is None or (type(out) is tuple and len(out) == 2))
         and (native := quick("scans"))
     ):
-        plain = (rewards, values, mask, dones, next_values)
-        usual = cu_seqlens is None and (out is None or (type(out) is tuple and len(out) == 2))
-        said = native.at_once(plain, gamma, lam, out) if usual else None
+        said = native.at_once((rewards, values, mask, dones, next_values), gamma, lam, out)
         if said is not None:
             return said  # type: ignore[no-any-return]
     given = {"rewards": rewards, "values": values, "mask": mask}

@@ -46,20 +46,23 @@ def by_hand(query: Tensor, key: Tensor, weights: Tensor, mask: Tensor, **options
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("keys", [6, 37])  # fewer than a vector, and two with a rest
+# Fewer keys than a vector, and two with a rest; heads added up apart, and by sample.
+@pytest.mark.parametrize(("samples", "keys"), [(2, 6), (2, 37), (5, 6)])
 @pytest.mark.parametrize("case", CASES)
-def test_attention_is_that_of_the_map(case: str, keys: int, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_is_that_of_the_map(
+    case: str, samples: int, keys: int, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     impl, dtype, error = "torch", torch.float64, 1e-9
     if variant != "torch":
         monkeypatch.setattr("rlaif_kernels.native.attention.variant", variant)
         impl, dtype, error = "native", torch.float32, 3e-6
-    query, key = torch.randn(2, 4, 3, 8, dtype=dtype), torch.randn(2, 2, keys, 8, dtype=dtype)
-    weights, mask = torch.randn(2, 3, dtype=dtype), torch.rand(2, keys) < 0.7
+    query, key = torch.randn(samples, 4, 3, 8, dtype=dtype), torch.randn(samples, 2, keys, 8, dtype=dtype)
+    weights, mask = torch.randn(samples, 3, dtype=dtype), torch.rand(samples, keys) < 0.7
     options = CASES[case]
     found = rk.attention_column(query, key, weights=weights, mask=mask, impl=impl, **options)
     torch.testing.assert_close(found.double(), by_hand(query, key, weights, mask, **options), rtol=error, atol=error)
     last = rk.attention_column(query, key, mask=mask, impl=impl, **options)
-    only = torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3)
+    only = torch.tensor([[0.0, 0.0, 1.0]]).expand(samples, 3)
     torch.testing.assert_close(last.double(), by_hand(query, key, only, mask, **options), rtol=error, atol=error)
 
 

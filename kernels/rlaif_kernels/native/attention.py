@@ -14,6 +14,9 @@ from rlaif_kernels.native.differentiable import differentiable
 
 __all__ = ["attention_column"]
 
+MANY = 4
+"""Samples from which on each is work for one thread."""
+
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
 
@@ -53,12 +56,13 @@ def _columns(
     # The heads of a group are more queries of its keys. torch multiplies: nothing here would be faster.
     many = query.detach().float().reshape(batch * groups, heads // groups * queries, width)
     scores = many @ key.detach().float().reshape(batch * groups, keys, width).mT
-    columns = scores.new_zeros(batch, heads, keys)
+    # With few samples the heads are what is shared out to threads. Sums must not depend on how many threads there are.
+    columns = scores.new_zeros(batch, 1 if batch >= MANY else heads, keys)
     there = None if mask is None else mask.contiguous()
     share = None if weights is None else weights.detach().float().contiguous()
     binary.attention_add(
         *(scores.data_ptr(), batch, heads, queries, keys, address(there), address(share)),
         *(width**-0.5 if scale is None else scale, softcap or 0.0, causal, window or 0),
-        *(columns.data_ptr(), torch.get_num_threads(), variant),
+        *(columns.shape[1], columns.data_ptr(), torch.get_num_threads(), variant),
     )
-    return columns.mean(1)
+    return columns.sum(1) if columns.shape[1] > 1 else columns[:, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, empty_like, get_num_threads
 
 from rlaif_kernels.native import address, binary
 from rlaif_kernels.reference.numbers import accumulation
@@ -74,7 +74,7 @@ def _scan(
         *common,
         rho_clip,
         trace_clip,
-        torch.get_num_threads(),
+        get_num_threads(),
         variant,
     )
     return first, second
@@ -96,6 +96,6 @@ def at_once(
     """
     if variant:
         return None
-    first, second = out or (torch.empty_like(given[0]), torch.empty_like(given[0]))
-    done = binary.gae_at_once(*given, first, second, gamma, lam, torch.get_num_threads())
+    first, second = out or (empty_like(given[0]), empty_like(given[0]))
+    done = binary.gae_at_once(*given, first, second, gamma, lam, get_num_threads())
     return (first, second) if done else None
