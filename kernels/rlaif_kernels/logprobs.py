@@ -72,8 +72,7 @@ def token_logprobs(
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
     arguments.predicted("token_logprobs", "logits", logits, targets)
-    simple = type(targets) is Tensor and type(ignore_index) is int and not logits.is_neg()
-    if native and simple and logits.dtype in native.KINDS:
+    if native and native.takes(logits, targets) and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
         return found if entropy else found[0]  # type: ignore[no-any-return]

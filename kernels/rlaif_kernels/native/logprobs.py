@@ -86,6 +86,11 @@ def at_once(
     return (logp, spread, told) if done else None
 
 
+def takes(logits: Tensor, targets: Tensor) -> bool:
+    """Whether the numbers of these tensors, which are plain and in the CPU's memory, lie as they are."""
+    return logits.dtype in KINDS and not logits.is_neg() and type(targets) is Tensor
+
+
 def descend(
     logits: Tensor, rows: Rows, first: int, said: Said, of_logp: Tensor | None, of_entropy: Tensor | None, out: Tensor
 ) -> None:
