@@ -8,21 +8,19 @@ products that make gradients, which is exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlaif_kernels import dense, reference
-from rlaif_kernels.reference.numbers import exact
+from rlaif_kernels import reference
+from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
 
 __all__ = [
     "BLOCK",
     "FEW",
     "STASH",
-    "Gradients",
-    "Head",
     "cleared",
     "descend",
     "forward",
@@ -45,54 +43,6 @@ FEW = 128
 
 # What is said of hidden [N,H], weight, bias, and what is asked of them; the last tells whether entropies are wanted.
 Fused = Callable[[Tensor, Tensor, Tensor | None, Rows, bool], Said]
-
-
-class Head(NamedTuple):
-    """The output layer: weight [V,H], bias [V] or None."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def logits(self, hidden: Tensor, columns: slice) -> Tensor:
-        """hidden [N,H] -> [N, columns] f32."""
-        weight, bias = self.weight[columns], self.bias if self.bias is None else self.bias[columns]
-        with exact(hidden):
-            if hidden.is_cuda and hidden.dtype != torch.float32:
-                logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-                return logits if bias is None else logits.add_(bias)
-            return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
-
-
-class Gradients(NamedTuple):
-    """Of hidden states [N,H], weight [V,H] and bias [V], f32; None for what is not wanted."""
-
-    hidden: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
-
-    @classmethod
-    def zeros(cls, hidden: Tensor, head: Head, wanted: tuple[bool, bool, bool]) -> Gradients:
-        given = (hidden, head.weight, head.bias)
-        return cls(
-            *[
-                torch.zeros_like(one, dtype=torch.float32) if want and one is not None else None
-                for one, want in zip(given, wanted, strict=True)
-            ]
-        )
-
-    def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
-        """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
-        slopes = slopes.to(hidden.dtype) if hidden.is_cuda else slopes
-        with exact(hidden):
-            if self.hidden is not None:
-                some = self.hidden[rows]
-                dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
-                if isinstance(rows, Tensor):  # then these were copies
-                    self.hidden[rows] = some
-            if self.weight is not None:
-                dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
-        if self.bias is not None:
-            self.bias[columns] += slopes.sum(0)
 
 
 def linear_logprobs(
@@ -204,14 +154,19 @@ class LinearLogprobs(torch.autograd.Function):
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
             return *_by_definition(ctx, hidden, weight, bias, *slopes), *(None,) * 4
         head, said = Head(weight, bias), Said(*told)
-        gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
+        wanted = ctx.needs_input_grad[:3]
         if ctx.stash is None:
+            gradients = Gradients.zeros(hidden, head, wanted)
             descend(ctx.backend, hidden, head, ctx.rows, said, slopes, gradients)
         else:  # they are written over; whoever comes a second time has them computed again
             (logits, which), ctx.stash = ctx.stash, None
             part, flows = ctx.rows.take(which), [one if one is None else taken(one, which) for one in slopes]
             ctx.backend.descend(logits, part, 0, said.take(which), flows[0], flows[1], logits)
-            gradients.add(logits, taken(hidden, which), which, head, slice(None))
+            if isinstance(which, slice) and not hidden.is_cuda:
+                gradients = Gradients.whole(logits, hidden, head, wanted)
+            else:
+                gradients = Gradients.zeros(hidden, head, wanted)
+                gradients.add(logits, taken(hidden, which), which, head, slice(None))
         given = zip(gradients, (hidden, weight, bias), strict=True)
         return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 4
 

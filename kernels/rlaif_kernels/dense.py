@@ -183,8 +183,8 @@ class _Linear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows, inputs = slope.reshape(-1, slope.shape[-1]), x.reshape(-1, x.shape[-1])
         return (
-            _inner(slope, weight) if wants_x else None,
-            _outer(rows, inputs) if wants_weight else None,
+            inner(slope, weight) if wants_x else None,
+            outer(rows, inputs) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )
 
@@ -194,12 +194,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(x, weight, bias) if _suits(x, weight, bias) else functional.linear(x, weight, bias)
 
 
-def _inner(slope: Tensor, weight: Tensor) -> Tensor:
+def inner(slope: Tensor, weight: Tensor) -> Tensor:
     """slope [..., O], weight [O,I] -> slope @ weight [..., I]."""
     return _linear(slope, weight.t()) if _wide() else slope @ weight
 
 
-def _outer(rows: Tensor, inputs: Tensor) -> Tensor:
+def outer(rows: Tensor, inputs: Tensor) -> Tensor:
     """rows [N,O], inputs [N,I] -> rows.T @ inputs [O,I]; oneDNN is a quarter faster if its result is the taller way."""
     if not _wide():
         return rows.t() @ inputs
@@ -211,7 +211,7 @@ def _outer(rows: Tensor, inputs: Tensor) -> Tensor:
 def add_outer(into: Tensor, rows: Tensor, inputs: Tensor) -> None:
     """into [O,I] += rows.T @ inputs, of rows [N,O] and inputs [N,I]; not differentiable."""
     if _wide() and _suits(rows, inputs, into):
-        into += _outer(rows, inputs)
+        into += outer(rows, inputs)
     else:
         into.addmm_(rows.t(), inputs)
 
@@ -219,6 +219,6 @@ def add_outer(into: Tensor, rows: Tensor, inputs: Tensor) -> None:
 def add_inner(into: Tensor, slope: Tensor, weight: Tensor) -> None:
     """into [N,I] += slope @ weight, of slope [N,O] and weight [O,I]; not differentiable."""
     if _wide() and _suits(slope, weight, into):
-        into += _inner(slope, weight)
+        into += inner(slope, weight)
     else:
         into.addmm_(slope, weight)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.library import Library
 
 from rlaif_kernels import chunked, native
-from rlaif_kernels.chunked import Gradients, Head
 from rlaif_kernels.dispatch import plain
+from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
 from rlaif_kernels.reference.numbers import accumulation
 from rlaif_kernels.rows import Rows, Said, asked, dense

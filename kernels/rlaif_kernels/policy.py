@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import chunked
-from rlaif_kernels.chunked import Gradients, Head
+from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, Ratio, token_weights
 from rlaif_kernels.rows import Backend, Rows, Said, asked
 

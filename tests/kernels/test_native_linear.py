@@ -11,7 +11,7 @@ from torch import Tensor
 
 import rlaif_kernels as rk
 from memory import peak
-from rlaif_kernels import chunked, native
+from rlaif_kernels import chunked, head, native
 
 pytestmark = pytest.mark.native
 
@@ -145,7 +145,7 @@ def test_a_kernel_that_does_both_at_once_gets_no_empty_tensors() -> None:
     def fused(hidden: Tensor, *rest: Any) -> Any:
         given.append(len(hidden))
         weight, bias, rows, entropy = rest
-        return chunked.forward(logprobs, hidden, chunked.Head(weight, bias), rows, entropy)
+        return chunked.forward(logprobs, hidden, head.Head(weight, bias), rows, entropy)
 
     for targets in (torch.tensor([1, -100]), torch.tensor([-100, -100])):
         logp = chunked.linear_logprobs(logprobs, torch.ones(2, 3), torch.ones(4, 3), targets, fused=fused)
@@ -248,13 +248,13 @@ def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatc
     x = rollouts(4, 30, 8, 50)
     seen: list[tuple[str, int]] = []
     for name, which in (("product", 0), ("add_inner", 1), ("add_outer", 1)):
-        real = getattr(chunked.dense, name)
+        real = getattr(head.dense, name)
 
         def counted(*given: Any, name: str = name, which: int = which, real: Any = real) -> Any:
             seen.append((name, len(given[which])))
             return real(*given)
 
-        monkeypatch.setattr(chunked.dense, name, counted)
+        monkeypatch.setattr(head.dense, name, counted)
     learnt(x, torch.float32, impl="native", low=math.inf, high=math.inf)
     unmasked, moving = int(x["mask"].sum()), int((x["mask"] & (x["advantages"].nan_to_num() != 0)).sum())
     assert moving < unmasked < 120
