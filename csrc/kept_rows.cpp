@@ -6,11 +6,12 @@ namespace rlaif::kept {
 namespace {
 
 template <typename Number>
-float dot(const Number* a, const Number* b, std::size_t width) {
-    constexpr std::size_t ways = 4;
+float dot(const Number* a, const Number* b, const Number* next, std::size_t width) {
+    constexpr std::size_t ways = 4, line = 64 / sizeof(Number);
     Vector sums[ways] = {};
     std::size_t at = 0;
     for (; at + ways * lanes <= width; at += ways * lanes) {
+        for (std::size_t ahead = at; ahead < at + ways * lanes; ahead += line) __builtin_prefetch(next + ahead);
         for (std::size_t way = 0; way < ways; ++way) {
             sums[way] += load(a + at + way * lanes) * load(b + at + way * lanes);
         }
@@ -32,9 +33,10 @@ template <typename Number>
 void products(const Choice& its, std::size_t first, std::size_t end, float* out) {
     const Number *hidden = static_cast<const Number*>(its.hidden), *weight = static_cast<const Number*>(its.weight);
     for (std::size_t place = first * its.many; place < end * its.many; ++place) {
-        const std::int64_t id = its.ids[place];
+        const std::int64_t id = its.ids[place], next = place + 1 < end * its.many ? its.ids[place + 1] : id;
         const Number* row = hidden + place / its.many * its.width;
-        out[place] = id < 0 ? 0.0f : dot(row, weight + std::size_t(id) * its.width, its.width);
+        const auto of = [&](std::int64_t id) { return weight + std::size_t(id < 0 ? 0 : id) * its.width; };
+        out[place] = id < 0 ? 0.0f : dot(row, of(id), of(next), its.width);
     }
 }
 
