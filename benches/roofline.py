@@ -144,10 +144,9 @@ class Panel:
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in places)
         flat = text(
             f"best matrix product, {self.flat:,.0f} GFLOP/s",
-            WIDTH - RIGHT - 4,
+            self.x(corner) + 8,
             self.y(self.flat) - 7,
             "soft small",
-            "end",
         )
         (x, y), (far, high) = ((self.x(its), self.y(self.slope * its)) for its in (self.left, corner))
         degrees = math.degrees(math.atan2(high - y, far - x))
