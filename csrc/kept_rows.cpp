@@ -5,6 +5,7 @@
 namespace rlaif::kept {
 namespace {
 
+// `next` is what b will be in the next call: rows lie anywhere, and waiting for each takes longer than computing.
 template <typename Number>
 float dot(const Number* a, const Number* b, const Number* next, std::size_t width) {
     constexpr std::size_t ways = 4, line = 64 / sizeof(Number);

@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 
 from rlaif_kernels import reference
 from rlaif_kernels.dispatch import TURNED_OFF
+from rlaif_kernels.native import WRAPPED
 
 __all__ = [
     "Backend",
@@ -157,11 +158,8 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
     )
 
 
-# There are no public questions: whether a transform is at work, and whether a tensor is what one has left behind.
+# There is no public question.
 _TRANSFORMED = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001
-
-
-WRAPPED = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: True)  # noqa: SLF001
 
 
 def transformed() -> bool:

@@ -15,8 +15,10 @@ from functools import partial
 
 import pytest
 
+import rlaif_kernels as rk
 from rlaif_core import ConfigError, FeedbackError
 from rlaif_core.deadline import each_within, insist_possible
+from rlaif_kernels.dispatch import plain
 
 
 @pytest.fixture(params=["alarm", "thread"], autouse=True)
@@ -39,6 +41,12 @@ def calls(*values: int) -> list[Callable[[], int]]:
 def test_results_come_in_order(seconds: float) -> None:
     assert list(each_within(seconds, calls(3, 1, 2))) == [3, 1, 2]
     assert list(each_within(seconds, calls())) == []
+
+
+def test_what_is_turned_off_around_a_call_is_off_in_it() -> None:
+    with rk.using("torch"):
+        assert list(each_within(5, [plain])) == [True]
+    assert list(each_within(5, [plain])) == [False]
 
 
 @pytest.mark.parametrize("seconds", [0, 5])

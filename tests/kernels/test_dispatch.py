@@ -96,7 +96,7 @@ def test_all_but_the_definitions_are_turned_off_in_this_thread_alone(
             assert quick() == everything
         assert quick() == set()
         graph = torch.compile(rk.token_logprobs, backend="eager", fullgraph=True)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as seen:
             graph(torch.randn(2, 5), torch.tensor([1, 2]))
         assert not any(event.key.startswith("rlaif::") for event in seen.key_averages())
     assert quick() == everything

@@ -104,6 +104,21 @@ def test_every_implementation_gives_the_same_answer_and_minds_every_option(name:
         torch.testing.assert_close(getattr(rk, name)(*arguments, **options, impl=impl), wanted)
 
 
+@pytest.mark.parametrize("name", ["masked_whiten", "group_normalise", "policy_loss", "attention_column"])
+def test_torch_func_transforms_what_is_computed_by_definition(name: str) -> None:
+    (x, *arguments), options = CALLS[name]()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        said = getattr(rk, name)(x, *arguments, **options)
+        return said if isinstance(said, torch.Tensor) else said.loss
+
+    many = torch.stack([x, 2 * x])
+    torch.testing.assert_close(torch.vmap(run)(many), torch.stack([run(one) for one in many]))
+    leaf = x.clone().requires_grad_()
+    run(leaf).square().sum().backward()
+    torch.testing.assert_close(torch.func.grad(lambda x: run(x).square().sum())(x), leaf.grad)
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_torchs_defaults_have_no_say(name: str) -> None:
     """Memory whose address is handed over is of the dtype and on the device that the kernels write to."""

@@ -25,9 +25,11 @@ quick: bool = missing is None and (
     and binary.learn_tensors(Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter)
 )
 
-__all__ = ["KINDS", "address", "binary", "build_info", "missing", "quick", "refuses"]
+__all__ = ["KINDS", "WRAPPED", "address", "binary", "build_info", "missing", "quick", "refuses"]
 
 
+# There is no public question.
+WRAPPED = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: True)  # noqa: SLF001
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/kinds.hpp
 
 
@@ -43,6 +45,8 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
             continue
         if type(tensor) not in (Tensor, torch.nn.Parameter):
             return f"needs plain tensors and got {type(tensor).__name__}"
+        if WRAPPED(tensor):
+            return "is not for tensors that torch.func has wrapped"
         if tensor.device.type != "cpu":
             return f"runs on the CPU and got a tensor on {tensor.device}"
         if tensor.layout != torch.strided or tensor.is_neg():

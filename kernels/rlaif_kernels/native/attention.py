@@ -22,22 +22,14 @@ variant = ""
 
 
 def attention_column(
-    query: Tensor,
-    key: Tensor,
-    *,
-    weights: Tensor | None = None,
-    mask: Tensor | None = None,
-    causal: bool = True,
-    window: int | None = None,
-    scale: float | None = None,
-    softcap: float | None = None,
+    query: Tensor, key: Tensor, *, weights: Tensor | None = None, mask: Tensor | None = None, **options: Any
 ) -> Tensor:
-    options: dict[str, Any] = {"causal": causal, "window": window, "scale": scale, "softcap": softcap}
+    run, definition = partial(_columns, **options), partial(_definition, **options)
+    return differentiable(run, definition, query, key, weights, mask)
 
-    def definition(query: Tensor, key: Tensor, weights: Tensor | None, mask: Tensor | None) -> Tensor:
-        return reference.attention_column(query, key, weights=weights, mask=mask, **options)
 
-    return differentiable(partial(_columns, **options), definition, query, key, weights, mask)
+def _definition(query: Tensor, key: Tensor, weights: Tensor | None, mask: Tensor | None, **options: Any) -> Tensor:
+    return reference.attention_column(query, key, weights=weights, mask=mask, **options)
 
 
 def _columns(
