@@ -83,6 +83,18 @@ def test_linear_logprobs_are_those_of_float64(case: str, shape: tuple[int, int, 
 
 
 @pytest.mark.usefixtures("_cut")
+def test_gradients_of_rows_that_are_all_asked() -> None:
+    x = problem(33, 8, 100, bias=True)
+    x["hidden"], x["targets"] = torch.randn(33, 8), torch.randint(100, (33,))
+    ours = both_ways(rk.linear_logprobs, x, torch.float32, impl="native")
+    assert_near(ours, both_ways(rk.linear_logprobs, x, torch.float64, impl="torch"), 2e-5)
+    for frozen in ({"weight", "bias"}, {"hidden", "bias"}, {"hidden", "weight"}):
+        given = {k: v.detach().clone().requires_grad_(k not in frozen) for k, v in x.items() if k != "targets"}
+        rk.linear_logprobs(**given, targets=x["targets"], impl="native").sum().backward()
+        assert [k for k, v in given.items() if v.grad is not None and v.grad.any()] == [*({*given} - frozen)]
+
+
+@pytest.mark.usefixtures("_cut")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_never_rounds_the_logits(dtype: torch.dtype) -> None:
     x = problem(33, 24, 500, bias=True)
