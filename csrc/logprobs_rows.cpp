@@ -7,57 +7,86 @@
 namespace rlaif::logprobs {
 namespace {
 
-constexpr std::size_t tile = 256 * lanes;  // columns that are summed before anything is added to what is large already
+constexpr std::size_t tile = 512 * lanes;  // columns that are summed before anything is added to what is large already
 constexpr float nothing = -200.0f;        // 2 to this is 0, and 0 times it is no NaN, as it would be with -inf
 
-// A row, a vector at a time, as y = z / log 2 less a shift; behind its end there is -inf, which has no probability. The
-// shift is a logit, or where there is a cap a z / log 2: taken off first, it leaves a difference of large numbers exact.
-template <typename Number, bool capped>
+// How y is found of a logit.
+enum class Form {
+    difference,  // outer * (logit - shift) - less: exact where the logit lies near the shift
+    fused,       // outer * logit - product: an operation less, but off by what the product was rounded by, the same for all
+    capped       // outer * tanh(inner * logit) - shift - less
+};
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+constexpr Form plain = Form::fused;
+#else
+constexpr Form plain = Form::difference;  // for where each product is rounded, each is off by another amount
+#endif
+
+// A row, a vector at a time, as y = z / log 2 less a shift and what else is to be taken off; behind its end there is -inf,
+// which has no probability. The shift is a logit, or where there is a cap a z / log 2.
+template <typename Number, Form form>
 struct Row {
     const Number* logits;
     std::size_t size;
-    float inner, outer;  // y = outer * (logit - shift), or outer * tanh(inner * logit) - shift where there is a cap
+    float inner, outer, shift = 0.0f, less = 0.0f, product = 0.0f;
 
     Row(const Block& block, std::size_t row)
         : logits(static_cast<const Number*>(block.logits) + block.steps(row)), size(block.width) {
         const double temperature = block.temperatures ? double(block.temperatures[row]) : block.temperature;
-        inner = capped ? float(block.scale / block.cap) : float(block.scale);
-        outer = float((capped ? block.cap : block.scale) / temperature * 1.4426950408889634);
+        inner = form == Form::capped ? float(block.scale / block.cap) : float(block.scale);
+        outer = float((form == Form::capped ? block.cap : block.scale) / temperature * 1.4426950408889634);
     }
 
-    Vector less(Vector logit, float shift) const {
-        return capped ? tanh(logit * inner) * outer - shift : (logit - shift) * outer;
+    void look_from(float from, float taken = 0.0f) { shift = from, less = taken, product = from * outer + taken; }
+    // y where the logit is the shift, as it is computed.
+    float ground() const { return form == Form::fused ? __builtin_fmaf(shift, outer, -product) : -less; }
+    bool able() const {  // whether the product is rounded by little
+        const float lack = ground() + less;
+        return form != Form::fused || (lack > -0.001f && lack < 0.001f);
     }
-    float unit() const { return capped ? 1.0f : outer; }  // by how much y falls where the shift grows by 1
+    Vector below(Vector logit) const {
+        if (form == Form::fused) return logit * outer - product;
+        if (form == Form::capped) return tanh(logit * inner) * outer - shift - less;
+        return (logit - shift) * outer - less;
+    }
+    float unit() const { return form == Form::capped ? 1.0f : outer; }  // by how much y falls where the shift grows by 1
     Vector part(std::size_t at, std::size_t end) const { return load_part(logits + at, end - at); }  // at most a vector
-    Vector less(std::size_t at, std::size_t end, float shift) const {
-        Vector y = less(part(at, end), shift);
+    Vector below(std::size_t at, std::size_t end) const {
+        Vector y = below(part(at, end));
         for (std::size_t lane = 0; lane < lanes; ++lane) y[lane] = at + lane < end ? y[lane] : -__builtin_inff();
         return y;
     }
-    float at(std::size_t column, float shift) const { return less(part(column, column + 1), shift)[0]; }
     float most(std::size_t begin, std::size_t end) const {  // the shift that makes the largest y 0; no NaN
         const float sign = unit() < 0.0f ? -1.0f : 1.0f;
-        const auto height = [&](Vector logit) { return capped ? less(logit, 0.0f) : logit * sign; };
-        Vector found = all(-__builtin_inff());
+        const auto height = [&](Vector logit) {
+            return form == Form::capped ? tanh(logit * inner) * outer : logit * sign;
+        };
+        const Vector none = all(-__builtin_inff());
+        Vector found[4] = {none, none, none, none};
         std::size_t at = begin;
-        for (; at + lanes <= end; at += lanes) found = larger(found, height(load(logits + at)));
-        const Vector rest = height(part(at, end));
-        for (std::size_t lane = 0; at + lane < end; ++lane) {
-            if (rest[lane] > found[lane]) found[lane] = rest[lane];
+        for (; at + 4 * lanes <= end; at += 4 * lanes) {
+            for (std::size_t way = 0; way < 4; ++way) {
+                found[way] = larger(found[way], height(load(logits + at + way * lanes)));
+            }
         }
-        return sign * largest(found);
+        for (; at < end; at += lanes) {
+            const Vector rest = height(part(at, end));
+            for (std::size_t lane = 0; lane < lanes && at + lane < end; ++lane) {
+                if (rest[lane] > found[0][lane]) found[0][lane] = rest[lane];
+            }
+        }
+        return sign * largest(larger(larger(found[0], found[1]), larger(found[2], found[3])));
     }
 };
 
-// Sums over a tile, relative to a shift that may not fit it.
+// Sums over a tile, of 2^y and of 2^y y, with a shift that may not fit it.
 struct Sums {
     float mass, moment;
 };
 
 // Without `careful`, an infinite y makes the moment a NaN.
 template <bool entropy, bool careful, typename Its>
-Sums summed(const Its& row, std::size_t begin, std::size_t end, float shift) {
+Sums summed(const Its& row, std::size_t begin, std::size_t end) {
     constexpr std::size_t ways = 4;  // independent sums, for the processor works on several operations at once
     Vector mass[ways] = {}, moment[ways] = {};
     const auto take = [&](Vector below, std::size_t way) {
@@ -70,22 +99,36 @@ Sums summed(const Its& row, std::size_t begin, std::size_t end, float shift) {
     for (; at + ways * lanes <= end; at += ways * lanes) {
         for (std::size_t way = 0; way < ways; way += 2) {
             const Pair logits = load_pair(row.logits + at + way * lanes);
-            take(row.less(logits.first, shift), way);
-            take(row.less(logits.second, shift), way + 1);
+            take(row.below(logits.first), way);
+            take(row.below(logits.second), way + 1);
         }
     }
-    for (std::size_t way = 0; at < end; at += lanes, ++way) take(at_least(nothing, row.less(at, end, shift)), way);
+    for (std::size_t way = 0; at < end; at += lanes, ++way) take(at_least(nothing, row.below(at, end)), way);
     return {sum((mass[0] + mass[1]) + (mass[2] + mass[3])), sum((moment[0] + moment[1]) + (moment[2] + moment[3]))};
 }
 
 // The sums over a row so far, in double precision.
+template <typename Its>
 struct Total {
-    float shift;
+    Its& row;
     double unit, mass = 0.0, moment = 0.0;
+    double ground, share;  // where the logit is the shift, y and 1 / 2^y as they are computed
 
+    Total(Its& row, float shift) : row(row), unit(double(row.unit())) { look_from(shift); }
+
+    void look_from(float shift) {
+        row.look_from(shift);
+        ground = double(row.ground());
+        share = 1.0 / double(power_of_two(all(row.ground()))[0]);
+    }
+    // As if both were what they should be, 0 and 1: what weighs most then weighs 1 to the bit, and little entropy is kept.
+    void add(const Sums& sums) {
+        mass += double(sums.mass) * share;
+        moment += (double(sums.moment) - ground * double(sums.mass)) * share;
+    }
     void move(float to) {
-        const double by = (double(shift) - double(to)) * unit;
-        shift = to;
+        const double by = (double(row.shift) - double(to)) * unit;
+        look_from(to);
         if (mass == 0.0) return;  // what 2^by, which may be infinite, does not change
         const double share = __builtin_exp2(by);
         moment = share * (moment + by * mass);
@@ -94,17 +137,17 @@ struct Total {
 };
 
 template <bool entropy, typename Its>
-State fold(const Its& row, std::size_t begin, std::size_t end) {
+State fold(Its& row, std::size_t begin, std::size_t end) {
     constexpr float infinite = __builtin_inff();
     constexpr float many = 4.0f * tile, few = 0x1p-100f;
     const float guess = row.most(begin, smaller(begin + 32 * lanes, end));
-    Total total{guess > -infinite && guess < infinite ? guess : 0.0f, double(row.unit())};
+    constexpr State unknown{0.0f, unmet, 0.0f, unmet};
+    Total<Its> total(row, guess > -infinite && guess < infinite ? guess : 0.0f);
     bool careful = false;  // from the first infinite y on
     for (std::size_t start = begin; start < end; start += tile) {
         const std::size_t stop = smaller(start + tile, end);
         const auto sums_of = [&] {
-            return careful ? summed<entropy, true>(row, start, stop, total.shift)
-                           : summed<entropy, false>(row, start, stop, total.shift);
+            return careful ? summed<entropy, true>(row, start, stop) : summed<entropy, false>(row, start, stop);
         };
         Sums sums = sums_of();
         if (entropy && !careful && sums.moment != sums.moment) {
@@ -120,32 +163,33 @@ State fold(const Its& row, std::size_t begin, std::size_t end) {
                 careful = true;  // what is far below may now be infinitely far
                 sums = sums_of();
             } else if (sums.mass > many) {
-                return {0.0f, unmet, 0.0f, unmet};  // an infinite z: nothing is known
+                return unknown;  // an infinite z
             }
         }
-        total.mass += double(sums.mass);
-        total.moment += double(sums.moment);
+        if (!row.able()) return unknown;
+        total.add(sums);
         // Stay near what weighs most, so that little cancels in the entropy.
-        if (sums.mass > 64.0f) total.move(total.shift + float(__builtin_log2(double(sums.mass)) / total.unit));
+        if (sums.mass > 64.0f) total.move(row.shift + float(power_in(sums.mass)) / row.unit());
     }
-    return {total.shift, float(total.mass), float(total.moment), unmet};
+    return {row.shift, float(total.mass), float(total.moment), unmet};
 }
 
 // d logp / dz_j = [j is the target] - p_j and d entropy / dz_j = -p_j (log p_j + entropy)
-template <typename Number, bool capped, bool entropy>
+template <typename Number, Form form, bool entropy>
 void descend(const Block& block, const Slopes& slopes, std::size_t number, std::size_t begin, std::size_t end,
              Number* out) {
-    const Row<Number, capped> row(block, number);
+    constexpr bool capped = form == Form::capped;
+    Row<Number, form> row(block, number);
     const float of_logprob = slopes.logprobs ? slopes.logprobs[number] : 0.0f;
     const float of_entropy = entropy ? slopes.entropies[number] : 0.0f;
-    const float shift = slopes.shifts[number], log = slopes.logs[number];
     const float spread = entropy ? slopes.spread[number] : 0.0f;
     constexpr float log_of_2 = 0.693147181f;
     const float temperature = block.temperatures ? block.temperatures[number] : float(block.temperature);
     const float factor = float(block.scale) / temperature;  // dz / d logit, where the cap does not bend
     const float constant = -(of_logprob + of_entropy * spread) * factor, linear = -of_entropy * log_of_2 * factor;
-    const auto slope = [&](Vector logit, Vector below) {
-        const Vector logp = at_least(nothing, below - log), p = power_of_two(logp);
+    const auto slope = [&](Vector logit, Vector logp, float linear, float constant) {
+        logp = at_least(nothing, logp);
+        const Vector p = power_of_two(logp);
         Vector value = entropy ? p * (logp * linear + constant) : p * constant;
         if (capped) {
             const Vector bent = tanh(logit * row.inner);
@@ -153,39 +197,50 @@ void descend(const Block& block, const Slopes& slopes, std::size_t number, std::
         }
         return value;
     };
+    const float shift = slopes.shifts[number], log = slopes.logs[number];
     const std::int64_t target = block.targets[number] - block.first;
     const bool here = target >= std::int64_t(begin) && target < std::int64_t(end);
-    Number chosen[lanes];  // the target's, found before it may be written over
+    Number chosen[lanes];  // the target's, found before it may be written over, and as exactly as may be
     if (here) {
-        const Vector logit = row.part(std::size_t(target), std::size_t(target) + 1);
+        Row<Number, capped ? form : Form::difference> exact(block, number);
+        exact.look_from(shift, log);
+        const Vector logit = exact.part(std::size_t(target), std::size_t(target) + 1);
         const Vector bent = capped ? tanh(logit * row.inner) : Vector{};
-        store(chosen, slope(logit, row.less(logit, shift)) + of_logprob * factor * (1.0f - bent * bent));
+        store(chosen, slope(logit, exact.below(logit), linear, constant) + of_logprob * factor * (1.0f - bent * bent));
     }
+    row.look_from(shift, log);
+    // What log2 p is too small by, and p too, as a factor.
+    const float lack = -log - row.ground();
+    const float share = power_of_two(all(-log))[0] / power_of_two(all(row.ground()))[0];
+    const float a = linear * share, b = (constant + lack * linear) * share;
+    const auto its = [&](Vector logit) { return slope(logit, row.below(logit), a, b); };
     std::size_t at = begin;
     for (; at + 2 * lanes <= end; at += 2 * lanes) {
         const Pair logits = load_pair(row.logits + at);
-        store_pair(out + at, {slope(logits.first, row.less(logits.first, shift)),
-                              slope(logits.second, row.less(logits.second, shift))});
+        store_pair(out + at, {its(logits.first), its(logits.second)});
     }
-    for (; at < end; at += lanes) {
-        const Vector logit = row.part(at, end);
-        store_part(out + at, slope(logit, row.less(logit, shift)), end - at);
-    }
+    for (; at < end; at += lanes) store_part(out + at, its(row.part(at, end)), end - at);
     if (here) out[target] = chosen[0];
 }
 
 // The function for the kind of numbers, whether there is a cap and whether entropies matter.
 template <typename Number>
 State fold_kind(const Block& block, std::size_t row, std::size_t begin, std::size_t end, bool entropy) {
-    const auto with = [&](auto its) {
-        State state = entropy ? fold<true>(its, begin, end) : fold<false>(its, begin, end);
-        const std::int64_t target = block.targets[row] - block.first;
+    const auto of = [&](auto its) { return entropy ? fold<true>(its, begin, end) : fold<false>(its, begin, end); };
+    const std::int64_t target = block.targets[row] - block.first;
+    const auto with = [&](State state, auto its) {
         if (target >= std::int64_t(begin) && target < std::int64_t(end)) {
-            state.chosen = its.at(std::size_t(target), state.shift);
+            its.look_from(state.shift);
+            state.chosen = its.below(std::size_t(target), std::size_t(target) + 1)[0];
         }
         return state;
     };
-    return block.cap > 0.0 ? with(Row<Number, true>(block, row)) : with(Row<Number, false>(block, row));
+    using Capped = Row<Number, Form::capped>;
+    using Exact = Row<Number, Form::difference>;
+    if (block.cap > 0.0) return with(of(Capped(block, row)), Capped(block, row));
+    State state = of(Row<Number, plain>(block, row));
+    if (plain != Form::difference && state.mass != state.mass) state = of(Exact(block, row));
+    return with(state, Exact(block, row));
 }
 
 State fold_any(const Block& block, std::size_t row, std::size_t begin, std::size_t end, bool entropy) {
@@ -204,11 +259,14 @@ void descend_kind(const Block& block, const Slopes& slopes, std::size_t row, std
     if (idle) {
         for (std::size_t at = begin; at < end; ++at) its[at] = Number{};
     } else if (block.cap > 0.0) {
-        slopes.entropies ? descend<Number, true, true>(block, slopes, row, begin, end, its)
-                         : descend<Number, true, false>(block, slopes, row, begin, end, its);
+        slopes.entropies ? descend<Number, Form::capped, true>(block, slopes, row, begin, end, its)
+                         : descend<Number, Form::capped, false>(block, slopes, row, begin, end, its);
+    } else if (Row<Number, plain> seen(block, row); seen.look_from(slopes.shifts[row], slopes.logs[row]), seen.able()) {
+        slopes.entropies ? descend<Number, plain, true>(block, slopes, row, begin, end, its)
+                         : descend<Number, plain, false>(block, slopes, row, begin, end, its);
     } else {
-        slopes.entropies ? descend<Number, false, true>(block, slopes, row, begin, end, its)
-                         : descend<Number, false, false>(block, slopes, row, begin, end, its);
+        slopes.entropies ? descend<Number, Form::difference, true>(block, slopes, row, begin, end, its)
+                         : descend<Number, Form::difference, false>(block, slopes, row, begin, end, its);
     }
 }
 

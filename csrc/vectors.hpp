@@ -87,16 +87,36 @@ inline Vector larger(Vector most, Vector value) {
 #endif
 }
 
-inline float sum(Vector value) {
+// Lanes are combined with those half a vector apart, then with those a quarter apart, and so on.
+template <typename Combine>
+float combined(Vector value, Combine combine) {
+#if defined(__AVX512F__)
+    __m256 half = combine(_mm512_castps512_ps256(value), _mm512_extractf32x8_ps(value, 1));
+#elif defined(__AVX2__)
+    __m256 half = value;
+#endif
+#if defined(__AVX2__)
+    __m128 quarter = combine(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = combine(quarter, _mm_movehl_ps(quarter, quarter));
+    return combine(quarter, _mm_movehdup_ps(quarter))[0];
+#else
     for (std::size_t apart = lanes / 2; apart > 0; apart /= 2) {
-        for (std::size_t lane = 0; lane < apart; ++lane) value[lane] += value[lane + apart];
+        for (std::size_t lane = 0; lane < apart; ++lane) value[lane] = combine(value[lane], value[lane + apart]);
     }
     return value[0];
+#endif
+}
+inline float sum(Vector value) {
+    return combined(value, [](auto a, auto b) { return a + b; });
 }
 inline float largest(Vector value) {
-    float most = value[0];
-    for (std::size_t lane = 1; lane < lanes; ++lane) most = value[lane] > most ? value[lane] : most;
-    return most;
+    return combined(value, [](auto a, auto b) { return a > b ? a : b; });
+}
+// The whole number below the logarithm to base 2 of a positive number.
+inline int power_in(float value) {
+    std::int32_t its;
+    __builtin_memcpy(&its, &value, sizeof its);
+    return (its >> 23) - 127;
 }
 
 // 2^x to 2e-7 of itself, and 2^0 = 1; 0 below -126 or soon after, infinite from 128 on. A NaN stays one. The factors
