@@ -28,6 +28,9 @@ void register_logprobs(pybind11::module_& module);
 namespace rlaif::policy {
 void register_policy(pybind11::module_& module);
 }
+namespace rlaif::product {
+void register_product(pybind11::module_& module);
+}
 namespace rlaif::scans {
 void register_scans(pybind11::module_& module);
 }
@@ -75,6 +78,7 @@ PYBIND11_MODULE(_native, module) {
     rlaif::kept::register_kept(module);
     rlaif::logprobs::register_logprobs(module);
     rlaif::policy::register_policy(module);
+    rlaif::product::register_product(module);
     rlaif::scans::register_scans(module);
     rlaif::whiten::register_whiten(module);
 }

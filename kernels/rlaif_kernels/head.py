@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import dense
+from rlaif_kernels.native import product
 from rlaif_kernels.reference.numbers import exact
 
 __all__ = ["Gradients", "Head"]
@@ -26,6 +27,8 @@ class Head(NamedTuple):
             if hidden.is_cuda and hidden.dtype != torch.float32:
                 logits = torch.mm(hidden, weight.t(), out_dtype=torch.float32)
                 return logits if bias is None else logits.add_(bias)
+            if product.suits(hidden, weight):
+                return product.product(hidden, weight, bias)
             return dense.product(hidden.float(), weight.float(), bias if bias is None else bias.float())
 
 

@@ -1,0 +1,133 @@
+// The arithmetic of product.hpp, for processors with AVX512_BF16.
+#include "product.hpp"
+
+#include <immintrin.h>
+
+namespace rlaif::product {
+namespace {
+
+using Pairs = __m512i;  // 16, of two bfloat16 each
+constexpr std::size_t stretch = 128;  // pairs that are summed before anything is added to what is large already
+
+std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+
+// One of the four steps of transposing: entries whose place differs in one bit of row and column change places.
+template <int bit>
+void exchange(Pairs (&rows)[16]) {
+    alignas(64) std::int32_t low[16], high[16];
+    for (int lane = 0; lane < 16; ++lane) {
+        low[lane] = lane & bit ? 16 + (lane ^ bit) : lane;
+        high[lane] = lane & bit ? 16 + lane : lane ^ bit;
+    }
+    const Pairs from_low = _mm512_load_si512(low), from_high = _mm512_load_si512(high);
+    for (int row = 0; row < 16; ++row) {
+        if (row & bit) continue;
+        const Pairs a = rows[row], b = rows[row | bit];
+        rows[row] = _mm512_permutex2var_epi32(a, from_low, b);
+        rows[row | bit] = _mm512_permutex2var_epi32(a, from_high, b);
+    }
+}
+
+// 16 pairs of each of up to 16 rows, as 16 vectors of a pair of each row; 0 beyond the rows and beyond their ends.
+void columns_of(const std::uint16_t* from, std::size_t step, std::size_t rows, std::size_t numbers, Pairs (&out)[16]) {
+    const __mmask32 there = numbers >= 32 ? ~0u : (1u << numbers) - 1;
+    for (std::size_t row = 0; row < 16; ++row) {
+        out[row] = row < rows ? _mm512_maskz_loadu_epi16(there, from + row * step) : _mm512_setzero_si512();
+    }
+    exchange<1>(out);
+    exchange<2>(out);
+    exchange<4>(out);
+    exchange<8>(out);
+}
+
+// Pairs [begin, end) along the width of up to 16 rows, of which no more than `apart` are kept: those at one place along the
+// width lie together, `apart` from those at the next.
+void transpose(const std::uint16_t* from, std::size_t step, std::size_t rows, std::size_t width, std::size_t begin,
+               std::size_t end, std::int32_t* into, std::size_t apart) {
+    const __mmask16 kept = apart >= 16 ? 0xffff : (1u << apart) - 1;
+    for (std::size_t at = begin; at < end; at += 16) {
+        Pairs found[16];
+        columns_of(from + 2 * at, step, rows, width - 2 * at, found);
+        for (std::size_t one = 0; one < smaller(16, end - at); ++one) {
+            _mm512_mask_storeu_epi32(into + (at - begin + one) * apart, kept, found[one]);
+        }
+    }
+}
+
+// A tile of `count` rows: x has `tall` pairs for each place along the width, weight `broad`.
+template <std::size_t count>
+void tile(const std::int32_t* x, const std::int32_t* weight, std::size_t deep, float* out, std::size_t step,
+          std::size_t columns, const float* bias, bool begun) {
+    const __mmask16 there[2] = {__mmask16(columns >= 16 ? 0xffff : (1u << columns) - 1),
+                                __mmask16(columns >= 32 ? 0xffff : columns > 16 ? (1u << (columns - 16)) - 1 : 0)};
+    __m512 totals[count][2];
+    for (std::size_t row = 0; row < count; ++row) {
+        for (std::size_t half = 0; half < 2; ++half) {
+            const float* from = begun ? out + row * step : bias;
+            totals[row][half] = from ? _mm512_maskz_loadu_ps(there[half], from + 16 * half) : _mm512_setzero_ps();
+        }
+    }
+    for (std::size_t begin = 0; begin < deep; begin += stretch) {
+        __m512 sums[count][2] = {};
+        for (std::size_t at = begin; at < smaller(begin + stretch, deep); ++at) {
+            const Pairs left = _mm512_loadu_si512(weight + at * broad), right = _mm512_loadu_si512(weight + at * broad + 16);
+            for (std::size_t row = 0; row < count; ++row) {
+                const __m512bh same = __m512bh(_mm512_set1_epi32(x[at * tall + row]));
+                sums[row][0] = _mm512_dpbf16_ps(sums[row][0], same, __m512bh(left));
+                sums[row][1] = _mm512_dpbf16_ps(sums[row][1], same, __m512bh(right));
+            }
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            for (std::size_t half = 0; half < 2; ++half) totals[row][half] += sums[row][half];
+        }
+    }
+    for (std::size_t row = 0; row < count; ++row) {
+        for (std::size_t half = 0; half < 2; ++half) {
+            _mm512_mask_storeu_ps(out + row * step + 16 * half, there[half], totals[row][half]);
+        }
+    }
+}
+
+using Tile = void (*)(const std::int32_t*, const std::int32_t*, std::size_t, float*, std::size_t, std::size_t,
+                      const float*, bool);
+constexpr Tile of_rows[tall + 1] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>,  tile<5>,  tile<6>,
+                                    tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>};
+
+}  // namespace
+
+void arrange(const Product& its, std::size_t first, std::size_t end, std::int32_t* into) {
+    for (std::size_t begin = 0; begin < pairs(its); begin += depth) {
+        const std::size_t stop = smaller(begin + depth, pairs(its));
+        for (std::size_t number = first; number < end; ++number) {
+            const std::size_t row = number * tall;
+            transpose(its.x + row * its.x_step, its.x_step, smaller(tall, its.rows - row), its.width, begin, stop,
+                      into + tall * (tiles(its) * begin + number * (stop - begin)), tall);
+        }
+    }
+}
+
+void multiply(const Product& its, const std::int32_t* x, std::size_t first, std::size_t end, std::int32_t* scratch) {
+    for (std::size_t group = first; group < end; group += together) {
+        const std::size_t last = smaller(group + together, end);
+        for (std::size_t begin = 0; begin < pairs(its); begin += depth) {
+            const std::size_t deep = smaller(depth, pairs(its) - begin);
+            for (std::size_t column = group * broad; column < smaller(last * broad, its.columns); column += 16) {
+                std::int32_t* into = scratch + (column / broad - group) * broad * deep + column % broad;
+                transpose(its.weight + column * its.weight_step, its.weight_step, smaller(16, its.columns - column),
+                          its.width, begin, begin + deep, into, broad);
+            }
+            for (std::size_t number = 0; number < tiles(its); ++number) {
+                const std::size_t row = number * tall;
+                const Tile run = of_rows[smaller(tall, its.rows - row)];
+                for (std::size_t panel = group; panel < last; ++panel) {
+                    const std::size_t column = panel * broad;
+                    run(x + tall * (tiles(its) * begin + number * deep), scratch + (panel - group) * broad * deep, deep,
+                        its.out + row * its.out_step + column, its.out_step, its.columns - column,
+                        its.bias ? its.bias + column : nullptr, begin > 0);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace rlaif::product

@@ -1,0 +1,100 @@
+"""Products of bfloat16 into float32 on the CPU, against sums in float64, and where they are used."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import rlaif_kernels as rk
+from rlaif_kernels import head
+from rlaif_kernels.native import product
+
+pytestmark = [
+    pytest.mark.native,
+    pytest.mark.skipif(not product.able(), reason="this processor has no AVX512_BF16, or the binary no products"),
+]
+
+SHAPES = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (12, 32, 32),
+    (13, 33, 33),
+    (11, 64, 17),
+    (25, 1025, 300),
+    (7, 2049, 49),
+    (40, 3001, 600),
+]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_products_are_as_exact_as_those_of_float32(shape: tuple[int, int, int], bias: bool) -> None:
+    rows, width, columns = shape
+    x, weight = torch.randn(rows, width).bfloat16(), torch.randn(columns, width).bfloat16()
+    start = torch.randn(columns) if bias else None
+    said = product.product(x, weight, start)
+    wanted = x.double() @ weight.double().T + (0 if start is None else start.double())
+    assert said.dtype is torch.float32
+    # Of what is summed, the size; each sum goes along 256 numbers, then along the sums.
+    size = x.double().abs() @ weight.double().abs().T + 1
+    assert bool(((said - wanted).abs() <= 4e-7 * size).all())
+
+
+def test_numbers_do_not_depend_on_rows_columns_and_threads_beside_them() -> None:
+    x, weight = torch.randn(70, 1500).bfloat16(), torch.randn(900, 1500).bfloat16()
+    said = product.product(x, weight, None)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(product.product(x, weight, None), said)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(product.product(x[13:14], weight, None), said[13:14])
+    assert torch.equal(product.product(x, weight[123:200], None), said[:, 123:200])
+
+
+def test_rows_may_lie_apart_and_what_lies_between_is_not_read() -> None:
+    x, weight = torch.randn(30, 40).bfloat16(), torch.randn(50, 40).bfloat16()
+    far, broad = (torch.full((2 * len(one), 47), math.nan, dtype=torch.bfloat16) for one in (x, weight))
+    far[::2, 3:43], broad[::2, 5:45] = x, weight
+    assert product.suits(far[::2, 3:43], broad[::2, 5:45])
+    said = product.product(far[::2, 3:43], broad[::2, 5:45], None)
+    assert torch.equal(said, product.product(x, weight, None))
+
+
+def test_nan_and_infinity_stay_in_their_row_and_column() -> None:
+    x, weight = torch.ones(14, 40).bfloat16(), torch.ones(35, 40).bfloat16()
+    x[5, 7], weight[33, 0] = math.nan, math.inf
+    said = product.product(x, weight, None)
+    assert bool(said[5].isnan().all())
+    rest = said[torch.arange(14) != 5]
+    assert bool((rest[:, 33] == math.inf).all())
+    assert bool((rest[:, torch.arange(35) != 33] == 40).all())
+
+
+def test_what_it_cannot_do_is_left_to_torch() -> None:
+    x, weight = torch.randn(3, 8).bfloat16(), torch.randn(4, 8).bfloat16()
+    assert product.suits(x, weight)
+    for one, other in (
+        (x.half(), weight.half()),
+        (x.float(), weight),
+        (x.T.contiguous().T, weight),
+        (x[:, :0], weight[:, :0]),
+        (x.to("meta"), weight),
+    ):
+        assert not product.suits(one, other)
+    with rk.using("torch"):
+        assert not product.suits(x, weight)
+
+
+def test_the_output_layer_multiplies_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight = torch.randn(9, 64).bfloat16(), torch.randn(500, 64).bfloat16()
+    targets, seen = torch.randint(500, (9,)), []
+    monkeypatch.setattr(product, "product", lambda *given, its=product.product: seen.append(len(given)) or its(*given))
+    said = rk.linear_logprobs(hidden, weight, targets)
+    assert seen
+    monkeypatch.setattr(product, "able", lambda: False)
+    assert head.Head(weight, None).logits(hidden, slice(None)).dtype is torch.float32
+    torch.testing.assert_close(rk.linear_logprobs(hidden, weight, targets), said, rtol=1e-6, atol=1e-6)
