@@ -101,9 +101,12 @@ def descend(
 
 
 def room(like: Tensor, entropy: bool) -> Said:
-    """For what will be said of the rows of a tensor."""
-    logp, level, largest, logsum = like.new_empty(4, height_of(like), dtype=torch.float32)
-    return Said(logp, level if entropy else None, largest, logsum)
+    """For what will be said of the rows of a tensor; memory of its own for each, as what is handed out may be changed."""
+
+    def numbers() -> Tensor:
+        return like.new_empty(height_of(like), dtype=torch.float32)
+
+    return Said(numbers(), numbers() if entropy else None, numbers(), numbers())
 
 
 def join(states: Tensor, rows: Rows, *, state: Tensor | None = None, said: Said | None = None) -> None:
