@@ -101,7 +101,7 @@ def descend(
 
 
 def room(like: Tensor, entropy: bool) -> Said:
-    """For what will be said of the rows of a tensor; memory of its own for each, as what is handed out may be changed."""
+    """For what will be said of the rows of a tensor; memory of its own for each, for some of it is handed out."""
 
     def numbers() -> Tensor:
         return like.new_empty(height_of(like), dtype=torch.float32)

@@ -110,6 +110,28 @@ def test_small_shapes(shape: tuple[int, int], device: str) -> None:
     close(rk.gae(**given, impl="triton"), reference.gae(**given), 1e-6)
 
 
+OFFSETS = [[-9, 10, 50, 2**40], [1000, 20, 30, 40], [-(2**40), 10, 40], [0, 3000, -500, 40], [40, 0, 40, 0, 40]]
+
+
+@pytest.mark.parametrize("offsets", OFFSETS, ids=str)
+def test_wrong_offsets_touch_no_other_memory(offsets: list[int], device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU nobody looks at them; here the check is left out, and every room has a fence on both sides."""
+    fenced, fence = [], 4096
+
+    def roomy(*shape: Any, dtype: torch.dtype, **_: Any) -> Tensor:
+        size = math.prod(shape[0] if isinstance(shape[0], torch.Size) else shape)
+        fenced.append(torch.full((size + 2 * fence,), 7.0, dtype=dtype, device=device))
+        return fenced[-1][fence : size + fence].view(*shape)
+
+    given = torch.ones(40, device=device), torch.ones(40, device=device), torch.ones(40, device=device).bool()
+    wrong = torch.tensor(offsets, device=device)
+    monkeypatch.setattr(kernels.torch, "empty", roomy)
+    kernels.gae(*given, cu_seqlens=wrong)
+    monkeypatch.undo()
+    assert len(fenced) == 4
+    assert all(bool((one[:fence] == 7).all() and (one[-fence:] == 7).all()) for one in fenced)
+
+
 def test_special_cases_and_strides(device: str) -> None:
     given = problem(12, 3, device=device)
     rewards, mask = given["rewards"].t(), given["mask"].t()
