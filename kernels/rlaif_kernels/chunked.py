@@ -133,7 +133,7 @@ class LinearLogprobs(torch.autograd.Function):
         head, which = Head(weight, bias), kept(rows.targets != rows.ignored)
         its, part = taken(hidden, which), rows.take(which)
         if fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
-            # Nothing is kept: what is said of a row shall not depend on how many there are, nor on who wants a gradient.
+            # Nothing is kept: what is said of a row depends neither on the others nor on who wants a gradient.
             said = fused(its, weight, bias, part, entropy)
         elif any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which

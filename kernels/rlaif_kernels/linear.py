@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, library, rows
+from rlaif_kernels import arguments, operators, rows
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit
 
@@ -65,8 +65,8 @@ def linear_logprobs(
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    if torch.compiler.is_compiling() and library.covers(hidden, impl, temperature=temperature):
-        return library.linear_logprobs(hidden, weight, targets, **options)
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, temperature=temperature)):
+        return operators.linear_logprobs(backend, hidden, weight, targets, **options)
     unfit = rows.unfit(hidden, **transform)
     run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))
     result: Said = run(hidden, weight, targets, **options)
