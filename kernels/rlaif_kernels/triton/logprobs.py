@@ -70,6 +70,7 @@ def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
 
 def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
     """As in `rows.Backend`; without the entropy its sum is not formed."""
+    check(rows, logits.shape[-1])
     said = room(logits, entropy)
     join(_segments(logits, rows, 0, None, moment=entropy, whole=True), rows, said=said)
     return said

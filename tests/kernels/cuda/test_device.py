@@ -185,7 +185,7 @@ def test_a_graph_holds_the_way_back_as_well(case: str) -> None:
 
 
 def the_same(operation: str, captured: Tensor, alone: Tensor) -> None:
-    """To the bit, but where rows without a gradient stay in the products of a graph, which then sum in another order."""
+    """To the bit, but where rows without a gradient stay in a graph's products, which then sum in another order."""
     slack = 1e-2 if operation.startswith("linear") else 0.0
     torch.testing.assert_close(captured, alone, rtol=slack, atol=slack)
 
