@@ -19,7 +19,9 @@ def test_operators_are_registered_as_torch_wants_it(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("impl", ["auto", "cuda"])
-@pytest.mark.parametrize("name", [*compiling.EVERYWHERE, "lambda_returns", "a temperature a token"])
+@pytest.mark.parametrize(
+    "name", [*compiling.EVERYWHERE, "lambda_returns", "linear_policy_loss", "a temperature a token"]
+)
 def test_one_graph_has_the_same_numbers(name: str, impl: str, emulator: Any) -> None:
     compiling.one_graph_has_the_same_numbers(name, impl)
     emulator.reset()
