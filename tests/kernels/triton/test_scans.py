@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+import sums
 from rlaif_kernels import reference
 
 kernels = pytest.importorskip("rlaif_kernels.triton.scans", reason="triton is not installed")
@@ -63,6 +64,12 @@ def test_rows_are_the_definitions(steps: int, dtype: torch.dtype, device: str, e
     close(got, reference.gae(**wide(without_ratios(given)), **NUMBERS), tolerance)
     got = rk.vtrace(**given, **NUMBERS, **CLIPS, impl="triton")
     close(got, reference.vtrace(**wide(given), **NUMBERS, **CLIPS), tolerance)
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (4, 37)], ids=str)
+def test_gae_is_the_double_sum(shape: tuple[int, int], device: str) -> None:
+    sums.gae_agrees("triton", shape, device)
 
 
 def test_sequences_in_a_pack_are_the_definitions(device: str, eps: float) -> None:
