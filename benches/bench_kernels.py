@@ -9,7 +9,8 @@ kernels of this one, with their binaries, are put on its path. It must be the sa
 
 --save writes into results/: a section of <device>.json, <device>-kernels.jsonl with a row a line, a table
 <device>-kernels.md and a roofline <device>-kernels.svg. Operations that are not measured this time keep their rows.
---render makes table and roofline anew from the rows.
+--render makes table and roofline anew from the rows. --gate ends with an error if one of ours has fallen behind its row
+in results/ by more than a tenth, measured as a share of what this machine can do just now.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ Row = dict[str, Any]
 Limits = dict[str, dict[str, Any]]
 """Number of threads -> `rlaif_kernels.bench.Limits`."""
 
+SLACK = 1.1
 NAMELESS = ("device", "ours", "note", "versions")  # left out of a row where there is nothing in it
 
 
@@ -105,6 +107,21 @@ def stripped(row: Row) -> Row:
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in kept.items()}
 
 
+def fallen(before: Iterable[Row], rows: Iterable[Row]) -> list[str]:
+    """Of ours, which take a smaller share of the machine's limits than they did, by more than `SLACK`."""
+
+    def named(row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in ("op", "case", "impl", "phase", "dtype", "cache", "threads"))
+
+    known = {named(row): row["fraction"] for row in before if row.get("ours") and row.get("fraction")}
+    shares = {named(row): row["fraction"] for row in rows if row.get("fraction")}
+    return [
+        f"{' '.join(map(str, name))}: {known[name]:.1%} of the limit before, {share:.1%} now"
+        for name, share in shares.items()
+        if name in known and share * SLACK < known[name]
+    ]
+
+
 def rows_file(limits: Limits) -> Path:
     return device.RESULTS / f"{device.device(accelerator(limits))}-kernels.jsonl"
 
@@ -149,6 +166,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the cases that take seconds")
     parser.add_argument("--budget", type=float, default=1.0, help="seconds of samples for each pass of each one")
     parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument("--gate", action="store_true", help="an error where ours has become slower by a tenth")
     parser.add_argument("--save", action="store_true", help="keep the figures in results/")
     parser.add_argument("--render", type=Path, metavar="ROWS", help="only table and roofline, of a file of rows")
     options, console = parser.parse_args(), Console()
@@ -158,6 +176,7 @@ def main() -> None:
     rest = [f"--budget={options.budget}", *(["--quick"] if options.quick else [])]
     rest += [f"--device={options.device}"] if options.device else []
     limits: Limits = {}
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         path = transplanted(Path(folder)) if options.python else None
         for threads in options.threads:
@@ -165,9 +184,15 @@ def main() -> None:
                 found, some = measured(options.python or sys.executable, path, op, threads, rest, console)
                 # Of several processes the best: a limit is what the machine can do when it is left alone.
                 limits[str(threads)] = best(limits.get(str(threads), found), found)
-                if options.save:
+                rows += some
+                if options.save and not options.gate:
                     save(limits, some)
-    if options.save:
+    if options.gate:
+        path = rows_file(limits)
+        before = list(map(json.loads, path.read_text().splitlines()[1:])) if path.exists() else []
+        if slower := fallen(before, rows):
+            raise SystemExit("slower than before:\n" + "\n".join(slower))
+    elif options.save:
         console.print("saved:", rows_file(limits), *render(rows_file(limits)))
 
 

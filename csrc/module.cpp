@@ -1,5 +1,7 @@
 // The CPU module: addresses and sizes in, nothing of torch. Each topic registers its own functions.
 #include <atomic>
+#include <optional>
+#include <stdexcept>
 #include <string>
 
 #include <pybind11/pybind11.h>
@@ -42,10 +44,13 @@ namespace {
 
 namespace py = pybind11;
 
-// How many there are of the threads asked for.
-std::size_t members(std::size_t asked) {
+// How many there are of the threads asked for, of which the one of this number fails.
+std::size_t members(std::size_t asked, std::optional<std::size_t> failing) {
     std::atomic<std::size_t> seen{0};
-    rlaif::Team(asked).run([&](std::size_t, std::size_t) { ++seen; });
+    rlaif::Team(asked).run([&](std::size_t number, std::size_t) {
+        ++seen;
+        if (number == failing) throw std::runtime_error("member " + std::to_string(number) + " was asked to fail");
+    });
     return seen;
 }
 
@@ -72,7 +77,8 @@ PYBIND11_MODULE(_native, module) {
         rlaif::views.learn(exchange, tensor, parameter);
         return rlaif::views.ready();
     });
-    module.def("members", &members, py::call_guard<py::gil_scoped_release>());
+    module.def("members", &members, py::arg("asked"), py::arg("failing") = py::none(),
+               py::call_guard<py::gil_scoped_release>());
     rlaif::attention::register_attention(module);
     rlaif::decode::register_decode(module);
     rlaif::kept::register_kept(module);

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <exception>
 #include <thread>
-#include <utility>
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -54,15 +54,22 @@ class Team {
 
     std::size_t size() const { return size_; }  // at most
 
+    // work(number, how many there are) in every member; returns when all are done, and throws what the first of them threw,
+    // for OpenMP's own frames let nothing through. Members that wait for each other must not throw.
     template <typename Work>
-    void run(Work work) {  // work(number, how many there are) in every member; returns when all are done
+    void run(Work work) {
         if (size_ == 1 || OpenMp::forked()) return work(0, 1);  // a team may be older than its process
-        std::pair<Work*, const OpenMp*> given{&work, &openmp_};
+        Given<Work> given{work, openmp_};
         const auto each = [](void* data) {
-            const auto& [call, openmp] = *static_cast<decltype(given)*>(data);
-            (*call)(std::size_t(openmp->number()), std::size_t(openmp->size()));
+            auto& its = *static_cast<Given<Work>*>(data);
+            try {
+                its.work(std::size_t(its.openmp.number()), std::size_t(its.openmp.size()));
+            } catch (...) {
+                if (!its.failed.exchange(true)) its.failure = std::current_exception();
+            }
         };
         openmp_.parallel(each, &given, unsigned(size_), 0);
+        if (given.failure) std::rethrow_exception(given.failure);
     }
 
     // Until each of `size` members waits. What they do lasts microseconds, so they look a while before they make way.
@@ -79,6 +86,13 @@ class Team {
     }
 
   private:
+    template <typename Work>
+    struct Given {
+        Work& work;
+        const OpenMp& openmp;
+        std::atomic<bool> failed{false};
+        std::exception_ptr failure;
+    };
     const OpenMp& openmp_ = OpenMp::torchs();
     std::size_t size_;
     std::atomic<std::size_t> waiting_{0}, meetings_{0};

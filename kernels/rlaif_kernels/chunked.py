@@ -61,7 +61,7 @@ def linear_logprobs(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`reference.linear_logprobs`, in blocks, for what is not `rows.unfit`.
 
-    fused: a kernel that does both at once, for rows whose logits are not kept for the backward pass.
+    fused: a kernel that does both at once; the backward pass computes the logits.
     """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     backend.check(rows, len(weight))
@@ -132,11 +132,12 @@ class LinearLogprobs(torch.autograd.Function):
         ctx.backend, ctx.rows, ctx.stash = backend, rows, None
         head, which = Head(weight, bias), kept(rows.targets != rows.ignored)
         its, part = taken(hidden, which), rows.take(which)
-        if any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
+        if fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
+            # Nothing is kept: what is said of a row depends neither on the others nor on who wants a gradient.
+            said = fused(its, weight, bias, part, entropy)
+        elif any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which
             said = backend.forward(ctx.stash[0], part, entropy)
-        elif fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
-            said = fused(its, weight, bias, part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)
         told = said.map(lambda one: spread(one, which, len(hidden)))

@@ -25,8 +25,11 @@ __all__ = [
     "TURNED_OFF",
     "Impl",
     "ImplementationError",
+    "absent",
+    "backend",
     "build_info",
     "choose",
+    "for_tests",
     "implementations",
     "plain",
     "quick",
@@ -136,7 +139,7 @@ def choose(
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
     if torch.compiler.is_compiling() and impl in ("auto", "torch"):
-        # What a compiler shall not look into stands in `library`; it sees definitions, and chooses for itself.
+        # What a compiler shall not look into stands in `operators`; it sees definitions, and chooses for itself.
         return getattr(reference, operation)  # type: ignore[no-any-return]
     names = offered(operation)
     if impl == "auto" and plain():
@@ -145,7 +148,7 @@ def choose(
         for name, reason in unmet_requirements().items() if REQUIRED else ():
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
-        able = (name for name in names if not _for_tests(name) and _hindrance(name, tensors, unfit) is None)
+        able = (name for name in names if not for_tests(name) and _hindrance(name, tensors, unfit) is None)
         return _function(operation, next(able))
     if impl not in get_args(Impl):
         raise ValueError(f"{operation}: unknown impl {impl!r}; choose from " + ", ".join(get_args(Impl)))
@@ -185,7 +188,7 @@ def _function(operation: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def _for_tests(name: str) -> bool:
+def for_tests(name: str) -> bool:
     """Whether a backend is there to be tested alone: the interpreter of Triton, which nobody shall wait for unasked."""
     return name == "triton" and bool(backend(name).interpreted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -35,12 +36,27 @@ def refuses(tensors: Sequence[Tensor | None], device: str) -> str | None:
     return None
 
 
+def waits() -> bool:
+    """Whether the device may be waited for, to find what is wrong: RLAIF_CUDA_SYNC=1, as in csrc/cuda/launch.cuh."""
+    return os.environ.get("RLAIF_CUDA_SYNC", "").startswith("1")
+
+
 def check(rows: Rows, vocabulary: int) -> None:
-    """Nothing: it would wait for the device. A target that is not in the vocabulary has the log-prob NaN."""
+    """Nothing, unless it may wait for the device: a target that is not in the vocabulary has the log-prob NaN."""
+    if waits():
+        _within("target", rows.targets[rows.targets != rows.ignored], vocabulary)
 
 
 def check_ids(ids: Tensor, vocabulary: int) -> None:
-    """Nothing, as in `check`."""
+    """As `check`; ids below 0 stand for none."""
+    if waits():
+        _within("kept token", ids[ids >= 0], vocabulary)
+
+
+def _within(what: str, ids: Tensor, end: int) -> None:
+    wrong = ids[(ids < 0) | (ids >= end)]
+    if len(wrong):
+        raise IndexError(f"{what} {int(wrong[0])} is not in a vocabulary of {end}")
 
 
 def height_of(rows: Tensor) -> int:

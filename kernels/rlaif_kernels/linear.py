@@ -7,9 +7,9 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, library, rows
+from rlaif_kernels import arguments, operators, rows
 from rlaif_kernels.dispatch import Impl, choose
-from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit
+from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit, policy_loss
 
 __all__ = ["kept_logprobs", "linear_logprobs", "linear_policy_loss"]
 
@@ -65,8 +65,8 @@ def linear_logprobs(
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    if torch.compiler.is_compiling() and library.covers(hidden, impl, temperature=temperature):
-        return library.linear_logprobs(hidden, weight, targets, **options)
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, temperature=temperature)):
+        return operators.linear_logprobs(backend, hidden, weight, targets, **options)
     unfit = rows.unfit(hidden, **transform)
     run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))
     result: Said = run(hidden, weight, targets, **options)
@@ -183,6 +183,12 @@ def linear_policy_loss(
         "correction": correction,
     }
     options_fit("linear_policy_loss", options)
+    if torch.compiler.is_compiling() and operators.covering(impl, hidden, *tensors.values(), temperature=temperature):
+        # As it is defined, by operators, so that a graph does not hold all logits either.
+        asked = targets.where(mask, -100)
+        logp, entropy = linear_logprobs(hidden, weight, asked, bias=bias, **transform, entropy=True, impl=impl)
+        said = policy_loss(logp, old_logp, advantages, mask, entropy=entropy, **options)
+        return LinearPolicyLoss(*said, logp.detach(), entropy.detach())
     unfit = rows.unfit(hidden, **transform)
     given = (*_tensors(hidden, weight, targets, bias, temperature), mask, *tensors.values())
     run = choose("linear_policy_loss", impl, given, _everywhere(unfit))

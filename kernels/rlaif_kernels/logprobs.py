@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor, distributed
 
-from rlaif_kernels import arguments, library, rows
+from rlaif_kernels import arguments, operators, rows
 from rlaif_kernels.dispatch import Impl, choose, quick
 
 __all__ = ["sharded_logprobs", "token_logprobs"]
@@ -80,8 +80,8 @@ def token_logprobs(
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
-    if torch.compiler.is_compiling() and library.covers(logits, impl, temperature=temperature):
-        return library.token_logprobs(logits, targets, **options)
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, logits, temperature=temperature)):
+        return operators.token_logprobs(backend, logits, targets, **options)
     unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
     result: Said = run(logits, targets, **options)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, library
+from rlaif_kernels import arguments, operators
 from rlaif_kernels import reference as definitions
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.reference.losses import (
@@ -132,8 +132,8 @@ def policy_loss(
         "correction": correction,
     }
     options_fit("policy_loss", options)
-    if torch.compiler.is_compiling() and library.covers(logp, impl, *tensors.values()):
-        return library.policy_loss(logp, old_logp=old_logp, advantages=advantages, mask=mask, **options)
+    if torch.compiler.is_compiling() and operators.covering(impl, logp, *tensors.values(), names=("native",)):
+        return operators.policy_loss(logp, old_logp=old_logp, advantages=advantages, mask=mask, **options)
     double = any(one is not None and one.dtype == torch.float64 for one in (logp, *tensors.values()))
     unfit = "computes in float32 and got float64" if double else None
     run = choose("policy_loss", impl, (logp, *tensors.values()), {"native": unfit})

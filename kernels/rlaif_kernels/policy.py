@@ -92,7 +92,7 @@ class LinearPolicy(torch.autograd.Function):
             for one, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
         ctx.mark_non_differentiable(said.metrics, logp, entropy)
-        return said.loss, said.metrics, logp, entropy
+        return said.loss.clone(), said.metrics, logp, entropy  # a loss that is a view could not be divided in place
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -181,5 +181,4 @@ class _Work:
 
 
 def _room(hidden: Tensor) -> Said:
-    logp, entropy, largest, logsum = hidden.new_zeros(4, len(hidden), dtype=torch.float32)
-    return Said(logp, entropy, largest, logsum)
+    return Said(*[hidden.new_zeros(len(hidden), dtype=torch.float32) for _ in range(4)])

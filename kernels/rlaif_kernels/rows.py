@@ -237,8 +237,9 @@ class Logprobs(torch.autograd.Function):
         said = at_once and at_once(logits, targets, transform, entropy, back=True)
         if said is None:
             told = backend.forward(dense(rows_of(logits)), asked(targets, *transform), entropy)
-            spread = told.entropy if told.entropy is None else told.entropy.view(targets.shape)
-            said = told.logp.view(targets.shape), spread, torch.stack([told.largest, told.logsum])
+            reckoned = torch.stack([told.largest, told.logsum])
+            told.map(lambda one: one.resize_(targets.shape))  # not views of them, which nobody could change in place
+            said = told.logp, told.entropy, reckoned
         ctx.transform, ctx.backend, ctx.inplace = transform, backend, inplace
         # Not the log-probs themselves, for whoever gets them may change them; temperatures, lest a change go unnoticed.
         each = transform.temperature if isinstance(transform.temperature, Tensor) else None

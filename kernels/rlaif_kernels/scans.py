@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, library
+from rlaif_kernels import arguments, operators
 from rlaif_kernels.dispatch import TURNED_OFF, Impl, choose, quick
 from rlaif_kernels.reference.numbers import accumulation
 
@@ -59,8 +59,8 @@ def gae(
     _fit("gae", {**given, **ends}, cu_seqlens, gamma=gamma, lam=lam)
     if out is not None:
         _room_fits("gae", out, rewards, accumulation(rewards, values, next_values))
-    if torch.compiler.is_compiling() and library.covers(rewards, impl, values, next_values):
-        pair = library.gae(**given, **options)
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, rewards, values, next_values)):
+        pair = operators.gae(backend, **given, **options)
     else:
         pair = choose("gae", impl, (rewards, values, mask, dones, next_values))(**given, **options)
     return pair if out is None else (out[0].copy_(pair[0]), out[1].copy_(pair[1]))
@@ -150,9 +150,10 @@ def vtrace(
         "trace_clip": trace_clip,
         "cu_seqlens": cu_seqlens,
     }
-    if torch.compiler.is_compiling() and library.covers(rewards, impl, log_ratios, values, next_values):
-        return library.vtrace(log_ratios=log_ratios, **others, **options)
-    run = choose("vtrace", impl, (log_ratios, *others.values()))
+    tensors = (log_ratios, *others.values())
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, rewards, *tensors)):
+        return operators.vtrace(backend, log_ratios=log_ratios, **others, **options)
+    run = choose("vtrace", impl, tensors)
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
     return pair
 

@@ -21,9 +21,11 @@ CPU = torch.device("cpu")
 LIMITS = Limits("made up", 1, copy=4e9, read=1e9, products={"float32": 1e10})
 SMALL = {
     "token_logprobs": logprobs.case(3, 17, torch.float32, entropy=True),
+    "token_logprobs, some ignored": logprobs.case(10, 17, torch.float32, entropy=True, ignored=0.3),
     "token_logprobs bf16": logprobs.case(3, 17, torch.bfloat16, entropy=False),
     "linear_logprobs": linear.logprobs(5, 8, 23, torch.float32),
     "linear_policy_loss": linear.policy_loss(2, 4, 8, 23, torch.float32),
+    "linear_policy_loss, some without advantage": linear.policy_loss(4, 4, 8, 23, torch.float32, idle=0.5),
     "kept_logprobs": linear.kept(3, 8, 23, 4, torch.float32),
     "gae": scans.gae(3, 9),
     "gae with holes": scans.gae(3, 9, holes=True),
@@ -237,6 +239,34 @@ def test_every_case_has_its_own_name_and_work_for_its_passes() -> None:
         assert set(case.work) <= set(PHASES)
         assert case.leaves or set(case.work) == {"forward"}
         assert all(work.moved > 0 and work.operations > 0 for work in case.work.values())
+
+
+def test_what_is_masked_or_has_no_gradient_is_not_counted_as_work() -> None:
+    """A share of the limit must not be flattered by products that nobody needs."""
+    case = linear.policy_loss(50, 40, 8, 23, torch.float32, idle=0.5)
+    given = case.make(CPU)
+    whole, asked = 2.0 * 50 * 40 * 8 * 23, float(given["mask"].double().mean())
+    moving = float((given["mask"] & (given["advantages"] != 0)).double().mean())
+    assert case.work["both"].flops == pytest.approx(whole * (asked + 2 * moving), rel=0.05)
+    some = logprobs.case(10, 17, torch.float32, entropy=False, ignored=0.3)
+    assert int((some.make(CPU)["targets"] == -100).sum()) == 3
+    assert (some.work["forward"].read, some.work["backward"].written) == (7 * 17 * 4, 10 * 17 * 4)
+
+
+def test_the_shapes_that_figures_are_promised_for_are_among_the_cases() -> None:
+    there = {(case.op, case.label, case.dtype) for case in matrix(large=True)}
+    half, single = torch.bfloat16, torch.float32
+    assert there >= {
+        *(("token_logprobs", f"[{n}] with entropy", d) for n in ("256,151936", "512,32000") for d in (half, single)),
+        ("token_logprobs", "[8192,151936] with entropy", half),
+        ("linear_logprobs", "[2048,896] x [16384,896]", single),
+        ("linear_logprobs", "[4096,4096] x [128256,4096]", half),
+        ("linear_policy_loss", "[4,1024,4096] x [128256,4096]", half),
+        *(
+            ("gae", name, single)
+            for name in ("512x8192 with holes", "512x8192 with 1 % ends", "16x65536 with 1 % ends")
+        ),
+    }
 
 
 def test_answers_are_named_in_order_and_the_rest_left_out() -> None:

@@ -46,10 +46,22 @@ ROWS = [
 @pytest.fixture
 def pages(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.syspath_prepend(str(repository / "benches"))
+    import bench_kernels
     import kernel_tables
     import roofline
 
-    return {"tables": kernel_tables, "roofline": roofline}
+    return {"bench": bench_kernels, "tables": kernel_tables, "roofline": roofline}
+
+
+def test_whoever_of_ours_has_become_slower_by_a_tenth_is_named(pages: dict[str, ModuleType]) -> None:
+    fallen = pages["bench"].fallen
+    assert fallen(ROWS, ROWS) == []
+    slower = [{**its, "fraction": its["fraction"] and its["fraction"] / 1.2} for its in ROWS[:5]]
+    assert fallen(ROWS, slower) == [
+        "token_logprobs [8,9] rlaif native forward f32 hot 2: 25.0% of the limit before, 20.8% now",
+        "token_logprobs [8,9] rlaif torch forward f32 hot 2: 5.6% of the limit before, 4.6% now",
+    ]
+    assert fallen(ROWS, [{**its, "threads": 1} for its in slower]) == []
 
 
 def test_a_table_marks_what_is_faster_than_ours_and_says_who_was_not_there(pages: dict[str, ModuleType]) -> None:

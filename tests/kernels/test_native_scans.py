@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+import sums
 from rlaif_kernels import native, reference
 
 pytestmark = pytest.mark.native
@@ -86,6 +87,11 @@ def test_scans_agree_with_the_definition(name: str, shape: tuple[int, int], dtyp
 
 
 @pytest.mark.usefixtures("_variant")
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (4, 37)], ids=str)
+def test_gae_is_the_double_sum(shape: tuple[int, int]) -> None:
+    sums.gae_agrees("native", shape, "cpu")
+
+
 @pytest.mark.parametrize("name", ["gae", "vtrace"])
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_nothing_crosses_the_end_of_an_episode_not_even_nan(name: str, wrong: float) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import rlaif_kernels as rk
+from rlaif_kernels import native
 
 pytestmark = pytest.mark.native
 
@@ -62,6 +63,15 @@ def test_a_child_computes_the_same_alone(used: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, used]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_a_thread_throws_reaches_the_caller(failing: int) -> None:
+    if native.build_info()["threads"] != "torch's threads":
+        pytest.skip("there is one thread")
+    with pytest.raises(RuntimeError, match=f"member {failing} was asked to fail"):
+        native.binary.members(2, failing=failing)
+    assert native.binary.members(2) == 2
 
 
 def test_threads_at_once_do_not_disturb_each_other() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import hypothesis
 import hypothesis.strategies as st
@@ -13,32 +12,7 @@ import torch
 from torch import Tensor
 
 from rlaif_kernels import reference as ref
-
-Row = list[float]
-
-
-def episodes(mask: list[bool], dones: list[bool] | None) -> Iterator[list[int]]:
-    """The positions of each episode of a row, masked-out ones left out."""
-    kept = [t for t, here in enumerate(mask) if here]
-    ends = {t for t in kept if dones is not None and dones[t]} | set(kept[-1:])
-    start = 0
-    for stop, t in enumerate(kept, start=1):
-        if t in ends:
-            yield kept[start:stop]
-            start = stop
-
-
-def gae_by_double_sum(
-    rewards: Row, values: Row, mask: list[bool], dones: list[bool] | None, after: Row | None, gamma: float, lam: float
-) -> Row:
-    """A_t = sum over k >= t of (gamma lam)^(k - t) (r_k + gamma V_next - V_k), summed anew for each t."""
-    out = [0.0] * len(rewards)
-    for episode in episodes(mask, dones):
-        following = [values[t] for t in episode[1:]] + [after[episode[-1]] if after else 0.0]
-        delta = [rewards[t] + gamma * f - values[t] for t, f in zip(episode, following, strict=True)]
-        for i, t in enumerate(episode):
-            out[t] = math.fsum((gamma * lam) ** (k - i) * delta[k] for k in range(i, len(episode)))
-    return out
+from sums import Row, episodes, gae_by_double_sum
 
 
 @st.composite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,16 @@ def test_results_are_put_where_they_are_wanted(impl: str, dtype: torch.dtype, la
     assert said[0] is out[0]
     assert said[1] is out[1]
     torch.testing.assert_close(out, rk.gae(rewards, values, MASK, lam=lam))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_arrays_of_others_go_in_and_out_without_a_copy(impl: str) -> None:
+    arrays = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    mask = np.arange(24).reshape(3, 8) % 5 > 0
+    out = np.full((2, 3, 8), np.nan, np.float32)
+    rk.gae(*map(torch.from_dlpack, (*arrays, mask)), out=tuple(map(torch.from_dlpack, out)), impl=impl)
+    wanted = rk.gae(*map(torch.tensor, (*arrays, mask)), impl=impl)
+    assert all(np.array_equal(one, other.numpy()) for one, other in zip(out, wanted, strict=True))
 
 
 @pytest.mark.parametrize("impl", IMPLS)

@@ -198,6 +198,17 @@ def arguments_are_left_alone_and_all_is_the_same_again(operation: str, impl: Any
     assert all(torch.equal(given[name], x) for name, x in before.items())
 
 
+def results_may_be_changed_in_place(operation: str, impl: Any) -> None:
+    """Each is a tensor of its own: not a view, and in memory that no other uses."""
+    given = PROBLEMS[operation]()
+    leaves = {k: v.requires_grad_() for k, v in given.items() if k in LEAVES and isinstance(v, Tensor)}
+    found = getattr(rk, operation)(**{**given, **leaves}, impl=impl)
+    found = [found] if isinstance(found, Tensor) else list(found)
+    assert len({one.untyped_storage().data_ptr() for one in found}) == len(found)
+    for one in found:
+        one.mul_(2)
+
+
 def nothing_at_all_is_fine(operation: str, impl: Any) -> None:
     """No rows: no results, and gradients of 0 for what is shared."""
     given = PROBLEMS[operation]()
@@ -221,5 +232,6 @@ CHECKS = [
     half_precision_is_widened_first,
     any_layout_will_do,
     arguments_are_left_alone_and_all_is_the_same_again,
+    results_may_be_changed_in_place,
     nothing_at_all_is_fine,
 ]

@@ -57,6 +57,7 @@ def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
 
 def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
     """`Backend.forward`: `fold` and `finish` in one."""
+    check(rows, logits.shape[-1])
     said = _room(logits, entropy)
     _take_in(logits, rows, 0, 0, True, tuple(map(address, said)))
     return said

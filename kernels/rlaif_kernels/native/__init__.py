@@ -25,9 +25,10 @@ quick: bool = missing is None and (
     and binary.learn_tensors(Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter)
 )
 
-__all__ = ["KINDS", "WRAPPED", "address", "binary", "build_info", "missing", "quick", "refuses"]
+__all__ = ["DEVICE", "KINDS", "WRAPPED", "address", "binary", "build_info", "missing", "quick", "refuses"]
 
 
+DEVICE = "cpu"
 # There is no public question.
 WRAPPED = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: True)  # noqa: SLF001
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in csrc/kinds.hpp

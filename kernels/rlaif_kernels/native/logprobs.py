@@ -127,8 +127,12 @@ def astray(rows: Rows, wrong: int, vocabulary: int) -> IndexError:
 
 
 def _room(like: Tensor, entropy: bool) -> Said:
-    logp, largest, logsum, *spread = like.new_empty(3 + entropy, len(like), dtype=single).unbind()
-    return Said(logp, spread[0] if entropy else None, largest, logsum)
+    """Memory of its own for each, as what is handed out may be changed."""
+
+    def numbers() -> Tensor:
+        return like.new_empty(len(like), dtype=single)
+
+    return Said(numbers(), numbers() if entropy else None, numbers(), numbers())
 
 
 def _block(logits: Tensor, rows: Rows, first: int) -> tuple[float, ...]:

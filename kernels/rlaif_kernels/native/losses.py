@@ -79,7 +79,7 @@ class _PolicyLoss(torch.autograd.Function):
         ctx.dtypes = logp.dtype, None if entropy is None else entropy.dtype
         ctx.save_for_backward(*slopes)
         ctx.mark_non_differentiable(metrics)
-        return loss, metrics
+        return loss.clone(), metrics  # a view could not be divided in place
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlaif_kernels import gpu
 
-__all__ = ["OPTIONS", "build_info", "device_of", "interpreted", "missing", "refuses"]
+__all__ = ["DEVICE", "OPTIONS", "build_info", "device_of", "interpreted", "missing", "refuses"]
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 """For the compiler: multiplications and additions are fused, whatever the default of this triton is."""
@@ -34,6 +34,7 @@ def _lacking() -> str | None:
 
 
 missing: str | None = _lacking()
+DEVICE = "cpu" if interpreted else "cuda"
 
 
 def build_info() -> dict[str, str]:
@@ -45,7 +46,7 @@ def build_info() -> dict[str, str]:
 
 def refuses(tensors: Sequence[Tensor | None]) -> str | None:
     """Why these tensors cannot be handed to a kernel; None if they can."""
-    return gpu.refuses(tensors, "cpu" if interpreted else "cuda")
+    return gpu.refuses(tensors, DEVICE)
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -70,6 +70,7 @@ def finish(state: Tensor, rows: Rows, entropy: bool) -> Said:
 
 def forward(logits: Tensor, rows: Rows, entropy: bool) -> Said:
     """As in `rows.Backend`; without the entropy its sum is not formed."""
+    check(rows, logits.shape[-1])
     said = room(logits, entropy)
     join(_segments(logits, rows, 0, None, moment=entropy, whole=True), rows, said=said)
     return said
@@ -101,9 +102,12 @@ def descend(
 
 
 def room(like: Tensor, entropy: bool) -> Said:
-    """For what will be said of the rows of a tensor."""
-    logp, level, largest, logsum = like.new_empty(4, height_of(like), dtype=torch.float32)
-    return Said(logp, level if entropy else None, largest, logsum)
+    """For what will be said of the rows of a tensor; memory of its own for each, for some of it is handed out."""
+
+    def numbers() -> Tensor:
+        return like.new_empty(height_of(like), dtype=torch.float32)
+
+    return Said(numbers(), numbers() if entropy else None, numbers(), numbers())
 
 
 def join(states: Tensor, rows: Rows, *, state: Tensor | None = None, said: Said | None = None) -> None:

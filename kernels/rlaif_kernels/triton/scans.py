@@ -65,7 +65,7 @@ def _scanned(
     rewards, *_ = dense = [_dense(one) for one in given]
     assert rewards is not None
     dtype = accumulation(*(one for one in given if one is not None and one.dtype != torch.bool))
-    first, second = torch.empty(2, *rewards.shape, dtype=dtype, device=rewards.device)
+    first, second = (torch.empty(rewards.shape, dtype=dtype, device=rewards.device) for _ in range(2))
     rows = len(rewards) if cu_seqlens is None else len(cu_seqlens) - 1
     steps = rewards.shape[-1]
     if rows == 0 or rewards.numel() == 0:

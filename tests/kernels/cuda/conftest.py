@@ -77,7 +77,7 @@ def compile_all(files: list[Path], command: list[str], target: Path) -> None:
 
 @pytest.fixture(scope="session")
 def built(repository: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    cache = pytestconfig.cache
+    cache = getattr(pytestconfig, "cache", None)  # not there with -p no:cacheprovider
     folder = tmp_path_factory.mktemp("emulated") if cache is None else cache.mkdir("emulated")
     return Emulator(build(folder, repository / "csrc" / "cuda"))
 

@@ -49,6 +49,24 @@ def test_nobody_is_waited_for_unless_asked(
     assert emulator.waits() == (emulator.launches() if waits else 0)
 
 
+@pytest.mark.usefixtures("emulator")
+def test_ids_outside_the_vocabulary_are_named_where_the_device_may_be_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hidden, targets = torch.zeros(2, 4), torch.tensor([-100, 7])
+    calls = [
+        lambda: rk.token_logprobs(torch.zeros(2, 5), targets, impl="cuda"),
+        lambda: rk.linear_logprobs(hidden, torch.zeros(5, 4), targets, impl="cuda"),
+    ]
+    assert calls[0]().isnan().tolist() == [False, True]
+    monkeypatch.setenv("RLAIF_CUDA_SYNC", "1")
+    for call in calls:
+        with pytest.raises(IndexError, match="target 7 is not in a vocabulary of 5"):
+            call()
+    with pytest.raises(IndexError, match="kept token 9 is not in a vocabulary of 5"):
+        rk.kept_logprobs(hidden, torch.zeros(5, 4), torch.zeros(2).long(), torch.tensor([[1], [9]]), impl="cuda")
+
+
 @pytest.mark.parametrize(("call", "kernel"), [
     ("gae", "scan_rows"), ("masked_whiten", "moments_of_tiles"), ("policy_loss", "loss_of_rows"),
     ("kept_logprobs", "sample_products"), ("token_logprobs", "fold_columns"),

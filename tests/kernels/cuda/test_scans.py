@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+import sums
 from rlaif_kernels import reference
 from rlaif_kernels.cuda import scans
 
@@ -67,6 +68,12 @@ def test_they_agree_with_the_definition(
         del x["next_values"]
     options = {"rho_clip": 1.5, "trace_clip": 0.9} if operation == "vtrace" else {}
     agree(operation, x, gamma=0.97, lam=0.9, **options)
+
+
+@pytest.mark.usefixtures("_sharing")
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (4, 37)], ids=str)
+def test_gae_is_the_double_sum(shape: tuple[int, int]) -> None:
+    sums.gae_agrees("cuda", shape, "cpu")
 
 
 @pytest.mark.usefixtures("_sharing")

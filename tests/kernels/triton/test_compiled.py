@@ -170,6 +170,21 @@ def cases(capability: int) -> dict[str, Case]:
     return rows("bf16") | sparse_products("bf16") | products(capability) | rest
 
 
+# What multiplies two registers: z = x * inner is `fma x, inner, 0`, lest it be fused.
+MULTIPLIED = re.compile(r"\b(?:mul|fma\.rn)\.f32(?:x2)?\s+%\w+, (%\w+), (%\w+)\b")
+
+
+@pytest.mark.parametrize("softcap", [False, True])
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_z_is_rounded_once_and_subtracted_as_it_is(capability: int, softcap: bool) -> None:
+    """Multiplied anew within a difference, the largest z would not be 0 below itself, and its probability above 1."""
+    case = without(rows("fp32")["fold fp32"], "temperatures")
+    made = compiled(case.kernel, capability, case.arguments | {"SOFTCAP": softcap}, warps=case.warps)
+    products = [frozenset(pair) for pair in MULTIPLIED.findall(made.ptx)]
+    assert len(products) >= 32768 // (32 * case.warps * 8)  # a block of columns has so many a thread
+    assert len(set(products)) == len(products)
+
+
 @pytest.mark.parametrize(
     ("capability", "name"), [(capability, name) for capability in CAPABILITIES for name in cases(capability)]
 )

@@ -17,7 +17,7 @@ if not interpreted:
 from rlaif_kernels.triton import linear, logprobs, normalise, scans, sparse
 
 NAMES = [name for name in operations.PROBLEMS if "triton" in dispatch.offered(name) and name != "sharded_logprobs"]
-CHECKS = operations.CHECKS[:2]
+CHECKS = [*operations.CHECKS[:2], operations.results_may_be_changed_in_place]
 SIZES = [(logprobs, "BLOCK", 16), (logprobs, "SEGMENT", 32), (scans, "BLOCK", 8), (normalise, "TILE", 32),
          (normalise, "TILES", 4), (linear, "SEGMENT", 32), (linear, "RAGGED", linear.Tiles(4, 16, 16, 4, 2)),
          (sparse, "BLOCK", 16), (sparse, "DEPTH", 16)]  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
+import sums
 from rlaif_kernels import reference
 
 kernels = pytest.importorskip("rlaif_kernels.triton.scans", reason="triton is not installed")
@@ -65,6 +66,12 @@ def test_rows_are_the_definitions(steps: int, dtype: torch.dtype, device: str, e
     close(got, reference.vtrace(**wide(given), **NUMBERS, **CLIPS), tolerance)
 
 
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("shape", [(1, 1), (3, 8), (4, 37)], ids=str)
+def test_gae_is_the_double_sum(shape: tuple[int, int], device: str) -> None:
+    sums.gae_agrees("triton", shape, device)
+
+
 def test_sequences_in_a_pack_are_the_definitions(device: str, eps: float) -> None:
     cu_seqlens = torch.tensor([0, *LENGTHS], device=device).cumsum(0)
     given = problem(sum(LENGTHS), device=device)
@@ -108,6 +115,28 @@ def test_nan_of_one_episode_does_not_reach_the_one_before(device: str) -> None:
 def test_small_shapes(shape: tuple[int, int], device: str) -> None:
     given = without_ratios(problem(*shape, device=device, kept=1.1))
     close(rk.gae(**given, impl="triton"), reference.gae(**given), 1e-6)
+
+
+OFFSETS = [[-9, 10, 50, 2**40], [1000, 20, 30, 40], [-(2**40), 10, 40], [0, 3000, -500, 40], [40, 0, 40, 0, 40]]
+
+
+@pytest.mark.parametrize("offsets", OFFSETS, ids=str)
+def test_wrong_offsets_touch_no_other_memory(offsets: list[int], device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU nobody looks at them; here the check is left out, and every room has a fence on both sides."""
+    fenced, fence = [], 4096
+
+    def roomy(*shape: Any, dtype: torch.dtype, **_: Any) -> Tensor:
+        size = math.prod(shape[0] if isinstance(shape[0], torch.Size) else shape)
+        fenced.append(torch.full((size + 2 * fence,), 7.0, dtype=dtype, device=device))
+        return fenced[-1][fence : size + fence].view(*shape)
+
+    given = torch.ones(40, device=device), torch.ones(40, device=device), torch.ones(40, device=device).bool()
+    wrong = torch.tensor(offsets, device=device)
+    monkeypatch.setattr(kernels.torch, "empty", roomy)
+    kernels.gae(*given, cu_seqlens=wrong)
+    monkeypatch.undo()
+    assert len(fenced) == 4
+    assert all(bool((one[:fence] == 7).all() and (one[-fence:] == 7).all()) for one in fenced)
 
 
 def test_special_cases_and_strides(device: str) -> None:

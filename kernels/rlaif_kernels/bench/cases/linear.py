@@ -11,7 +11,10 @@ from rlaif_kernels.bench.case import Case, Inputs, Phase
 from rlaif_kernels.bench.limits import Work
 from rlaif_kernels.bench.peers import formulas, on_cuda, torch_functions, trl
 
-__all__ = ["CASES", "kept", "logprobs", "policy_loss"]
+__all__ = ["CASES", "KEPT", "kept", "logprobs", "policy_loss"]
+
+KEPT = 0.9
+"""The share of the tokens that a mask keeps."""
 
 
 def logprobs(
@@ -43,16 +46,19 @@ def logprobs(
 
 
 def policy_loss(
-    rows: int, tokens: int, width: int, vocabulary: int, dtype: torch.dtype, *, quick: bool = False
+    rows: int, tokens: int, width: int, vocabulary: int, dtype: torch.dtype, *, idle: float = 0.0, quick: bool = False
 ) -> Case:
-    """hidden [rows, tokens, width]; a mask with holes, one advantage a row."""
+    """hidden [rows, tokens, width]; a mask with holes, one advantage a row, 0 for a share `idle` of the rows."""
+    whole = _products(rows * tokens, width, vocabulary, dtype)["both"]
+    # What is masked needs no product, and what has no gradient only the first of three.
+    least = replace(whole, flops=whole.flops * KEPT * (1 - idle * 2 / 3))
     return Case(
         "linear_policy_loss",
-        f"[{rows},{tokens},{width}] x [{vocabulary},{width}]",
+        f"[{rows},{tokens},{width}] x [{vocabulary},{width}]{f', {idle:.0%} without advantage' if idle else ''}",
         dtype,
-        partial(_loss, rows, tokens, width, vocabulary, dtype),
+        partial(_loss, rows, tokens, width, vocabulary, dtype, idle),
         ("loss",),
-        {"both": _products(rows * tokens, width, vocabulary, dtype)["both"]},
+        {"both": least},
         leaves=("hidden", "weight"),
         peers=[
             *formulas.plain(formulas.linear_loss),
@@ -102,7 +108,9 @@ def _head(rows: int, width: int, vocabulary: int, dtype: torch.dtype, entropy: b
     return {**_matrices((rows, width), vocabulary, dtype, device), "entropy": entropy}
 
 
-def _loss(rows: int, tokens: int, width: int, vocabulary: int, dtype: torch.dtype, device: torch.device) -> Inputs:
+def _loss(
+    rows: int, tokens: int, width: int, vocabulary: int, dtype: torch.dtype, idle: float, device: torch.device
+) -> Inputs:
     inputs = _matrices((rows, tokens, width), vocabulary, dtype, device)
     with torch.no_grad():
         logits = (inputs["hidden"] @ inputs["weight"].T).float()
@@ -110,7 +118,8 @@ def _loss(rows: int, tokens: int, width: int, vocabulary: int, dtype: torch.dtyp
     # The old policy is a little off the present one, so that some ratios are clipped and most are not.
     old = logp + 0.1 * torch.randn_like(logp)
     advantages = torch.randn(rows, 1, device=device).expand(rows, tokens).contiguous()
-    mask = torch.rand(rows, tokens, device=device) > 0.1
+    advantages[: round(idle * rows)] = 0.0  # groups whose members all have the same reward
+    mask = torch.rand(rows, tokens, device=device) < KEPT
     return {**inputs, "old_logp": old, "advantages": advantages, "mask": mask}
 
 
@@ -140,6 +149,8 @@ CASES = [
         for shape in ((8, 256, 896, 16_384), (4, 64, 896, 151_936))
         for dtype in (torch.float32, torch.bfloat16)
     ),
+    policy_loss(10, 205, 896, 16_384, torch.float32, idle=0.7),
+    *(replace(policy_loss(10, 820, 4096, 128_256, torch.bfloat16, idle=it), large=True) for it in (0.0, 0.3, 0.7)),
     replace(policy_loss(4, 1024, 4096, 128_256, torch.bfloat16), large=True),
     replace(kept(4096, 4096, 128_256, 64, torch.bfloat16), large=True),
     *(kept(2048, 896, 16_384, 64, dtype) for dtype in (torch.float32, torch.bfloat16)),

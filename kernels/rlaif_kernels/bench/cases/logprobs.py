@@ -19,26 +19,29 @@ FORWARD, BACKWARD = 5, 4  # operations a number: its maximum, difference, expone
 IN_PLACE: tuple[Phase, ...] = ("backward", "both")
 
 
-def case(rows: int, width: int, dtype: torch.dtype, *, entropy: bool, quick: bool = False) -> Case:
-    """[rows, width] logits, forward, backward and both."""
-    numbers = rows * width
-    size = numbers * dtype.itemsize
-    peers = [
-        *formulas.plain(formulas.logprobs),
-        trl.logprobs_and_entropy() if entropy else trl.logprobs(),
-        verl.logprobs_and_entropy() if entropy else verl.logprobs(),
-        *([] if entropy else [on_cuda.liger_logprobs()]),
-    ]
+def case(
+    rows: int, width: int, dtype: torch.dtype, *, entropy: bool, ignored: float = 0.0, quick: bool = False
+) -> Case:
+    """[rows, width] logits, forward, backward and both; of a share `ignored` of the rows nothing is asked."""
+    asked = rows - round(ignored * rows)
+    numbers, size = asked * width, asked * width * dtype.itemsize
+    written = rows * width * dtype.itemsize
+    if ignored:  # of which the others' functions know nothing
+        peers = formulas.plain(formulas.logprobs_of_some)
+    elif entropy:
+        peers = [*formulas.plain(formulas.logprobs), trl.logprobs_and_entropy(), verl.logprobs_and_entropy()]
+    else:
+        peers = [*formulas.plain(formulas.logprobs), trl.logprobs(), verl.logprobs(), on_cuda.liger_logprobs()]
     return Case(
         "token_logprobs",
-        f"[{rows},{width}]{' with entropy' if entropy else ''}",
+        f"[{rows},{width}]{' with entropy' if entropy else ''}{f', {ignored:.0%} ignored' if ignored else ''}",
         dtype,
-        partial(_inputs, rows, width, dtype, entropy),
+        partial(_inputs, rows, width, dtype, entropy, rows - asked),
         ("logp", "entropy") if entropy else ("logp",),
         {
             "forward": Work(size, 0, 0, numbers * FORWARD),
-            "backward": Work(size, size, 0, numbers * BACKWARD),
-            "both": Work(2 * size, size, 0, numbers * (FORWARD + BACKWARD)),
+            "backward": Work(size, written, 0, numbers * BACKWARD),
+            "both": Work(2 * size, written, 0, numbers * (FORWARD + BACKWARD)),
         },
         leaves=("logits",),
         peers=peers,
@@ -47,9 +50,11 @@ def case(rows: int, width: int, dtype: torch.dtype, *, entropy: bool, quick: boo
     )
 
 
-def _inputs(rows: int, width: int, dtype: torch.dtype, entropy: bool, device: torch.device) -> Inputs:
+def _inputs(rows: int, width: int, dtype: torch.dtype, entropy: bool, ignored: int, device: torch.device) -> Inputs:
     logits = (SPREAD * torch.randn(rows, width, device=device)).to(dtype)
-    return {"logits": logits, "targets": torch.randint(width, (rows,), device=device), "entropy": entropy}
+    targets = torch.randint(width, (rows,), device=device)
+    targets[torch.randperm(rows, device=device)[:ignored]] = -100
+    return {"logits": logits, "targets": targets, "entropy": entropy}
 
 
 def _in_place() -> Contestant:
@@ -63,6 +68,11 @@ def _in_place() -> Contestant:
     return Contestant("rlaif in place", prepare, phases=IN_PLACE, spoils=("logits",))
 
 
+def _forward(whole: Case) -> Case:
+    """Forward alone, where the definition's gradients in float64 would not fit beside the rest."""
+    return replace(whole, work={"forward": whole.work["forward"]})
+
+
 CASES = [
     case(64, 32_000, torch.float32, entropy=True, quick=True),
     *(
@@ -71,5 +81,9 @@ CASES = [
         for dtype in (torch.float32, torch.bfloat16)
         for entropy in (False, True)
     ),
+    case(512, 32_000, torch.float16, entropy=True),
+    case(256, 151_936, torch.float32, entropy=True, ignored=0.3),
     *(replace(case(rows, 128_256, torch.bfloat16, entropy=True), large=True) for rows in (128, 4096)),
+    replace(case(4096, 128_256, torch.bfloat16, entropy=True, ignored=0.3), large=True),
+    _forward(replace(case(8192, 151_936, torch.bfloat16, entropy=True), large=True)),
 ]

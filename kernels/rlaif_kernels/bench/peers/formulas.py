@@ -14,7 +14,19 @@ from torch import Tensor
 
 from rlaif_kernels.bench.case import Call, Contestant, Inputs
 
-__all__ = ["attention", "group", "kept", "kept_of_all", "linear", "linear_loss", "logprobs", "loss", "plain", "whiten"]
+__all__ = [
+    "attention",
+    "group",
+    "kept",
+    "kept_of_all",
+    "linear",
+    "linear_loss",
+    "logprobs",
+    "logprobs_of_some",
+    "loss",
+    "plain",
+    "whiten",
+]
 
 
 def plain(formula: Callable[..., Any], *, compiled: bool = True) -> list[Contestant]:
@@ -37,6 +49,12 @@ def logprobs(logits: Tensor, targets: Tensor, *, entropy: bool = False) -> Tenso
     every = torch.log_softmax(logits.float(), -1)
     chosen = every.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return (chosen, -(every.exp() * every).sum(-1)) if entropy else chosen
+
+
+def logprobs_of_some(logits: Tensor, targets: Tensor, *, entropy: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    """0 where the target is below 0."""
+    asked, said = targets >= 0, logprobs(logits, targets.clamp(min=0), entropy=entropy)
+    return tuple(one.where(asked, 0.0) for one in said) if isinstance(said, tuple) else said.where(asked, 0.0)  # type: ignore[return-value]
 
 
 def linear(hidden: Tensor, weight: Tensor, targets: Tensor, *, entropy: bool = False) -> Tensor | tuple[Tensor, Tensor]:

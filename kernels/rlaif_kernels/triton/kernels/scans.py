@@ -45,10 +45,17 @@ def _followed(some0, value0, excess0, some, value, a, b, c, none):
 
 
 @triton.jit
+def _offset(cu_seqlens, row, total):
+    """Where a packed row begins. Offsets on a GPU were not looked at: they shall not lead out of the tensors."""
+    return tl.minimum(tl.maximum(tl.load(cu_seqlens + row).to(tl.int64), 0), total)
+
+
+@triton.jit
 def _located(slot, cu_seqlens, total, rows, steps, BLOCK: tl.constexpr):
     """(row, block in it, where the row begins, its length) of a place in the list of all rows' blocks.
 
-    Packed rows begin in the list at cu_seqlens[row] // BLOCK + row, which leaves enough for each and needs no sum.
+    Packed rows begin in the list at cu_seqlens[row] // BLOCK + row, which leaves enough for each and needs no sum. A
+    block below 0 is in no row, nor is one behind its end.
     """
     if cu_seqlens is None:
         blocks = tl.cdiv(steps, BLOCK)
@@ -58,13 +65,10 @@ def _located(slot, cu_seqlens, total, rows, steps, BLOCK: tl.constexpr):
         low, high = slot * 0, slot * 0 + rows
         while high - low > 1:
             middle = (low + high) // 2
-            beyond = tl.load(cu_seqlens + middle) // BLOCK + middle > slot
+            beyond = _offset(cu_seqlens, middle, total) // BLOCK + middle > slot
             low, high = tl.where(beyond, low, middle), tl.where(beyond, middle, high)
-        # Offsets on a GPU were not looked at: they shall not lead out of the tensors.
-        begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + low).to(tl.int64), 0), total)
-        end = tl.minimum(tl.load(cu_seqlens + low + 1).to(tl.int64), total)
-        first = tl.load(cu_seqlens + low) // BLOCK + low
-        return low.to(tl.int64), (slot - first).to(tl.int32), begin, end - begin
+        begin, end = _offset(cu_seqlens, low, total), _offset(cu_seqlens, low + 1, total)
+        return low.to(tl.int64), (slot - begin // BLOCK - low).to(tl.int32), begin, end - begin
 
 
 @triton.jit
@@ -151,8 +155,8 @@ def scan(
     lanes = tl.arange(0, BLOCK)
     shift = 0 if log_ratios is None else 1
     # GAE's results are the state to the left of each token; V-trace's come from the state to the right of it, for
-    # which the tokens are shifted by one. A program that takes one block makes one turn, or none behind the row's end.
-    turns = tl.where(block * BLOCK < length, 1, 0)
+    # which the tokens are shifted by one. A program that takes one block makes one turn, or none outside of the row.
+    turns = tl.where((block >= 0) & (block * BLOCK < length), 1, 0)
     if WHOLE:
         turns = block + 1
     for turn in range(turns):
@@ -203,10 +207,9 @@ def chain(maps, carries, cu_seqlens, total, steps, DTYPE: tl.constexpr, BLOCK: t
         blocks = tl.cdiv(steps, BLOCK).to(tl.int64)
         slot = row * blocks
     else:
-        begin = tl.minimum(tl.maximum(tl.load(cu_seqlens + row).to(tl.int64), 0), total)
-        end = tl.minimum(tl.load(cu_seqlens + row + 1).to(tl.int64), total)
+        begin, end = _offset(cu_seqlens, row, total), _offset(cu_seqlens, row + 1, total)
         blocks = tl.cdiv(tl.maximum(end - begin, 0), BLOCK)
-        slot = tl.load(cu_seqlens + row).to(tl.int64) // BLOCK + row
+        slot = begin // BLOCK + row
     some, value, excess = tl.full((), 0, tl.int32), tl.full((), 0.0, DTYPE), tl.full((), 0.0, DTYPE)
     for turn in range(blocks):
         to = carries + (slot + blocks - 1 - turn) * 3

@@ -31,16 +31,22 @@ def coefficients(temperature, scale, softcap, SOFTCAP: tl.constexpr):
 
 @triton.jit
 def z_of(x, inner, outer, SOFTCAP: tl.constexpr):
-    """cap(scale * x) / temperature."""
-    u = x * inner
+    """cap(scale * x) / temperature.
+
+    The last product is rounded, and not fused with what z is subtracted from: the largest z is then exactly 0 below
+    itself, and no probability is above 1.
+    """
     if SOFTCAP:
+        u = x * inner
         # From e^-2|u|, which cannot overflow, and near 0, where that cancels, from the series.
         e = exponential(-2.0 * tl.abs(u))
         t = (1.0 - e) / (1.0 + e)
         square = u * u
         series = u * (1.0 + square * (-1.0 / 3 + square * (2.0 / 15 + square * (-17.0 / 315))))
-        u = outer * tl.where(tl.abs(u) < SMALL, series, tl.where(u < 0, -t, t))
-    return u
+        z = tl.fma(tl.where(tl.abs(u) < SMALL, series, tl.where(u < 0, -t, t)), outer, 0.0)
+    else:
+        z = tl.fma(x, inner, 0.0)
+    return z
 
 
 @triton.jit

@@ -1,18 +1,15 @@
-"""The kernels under torch.compile: in one graph, with the same numbers, and registered as torch wants it."""
+"""Calls of operations to be compiled, and arguments of the operators that then stand in a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
 import rlaif_kernels as rk
-from rlaif_kernels import library  # noqa: F401  registers the operators
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+from rlaif_kernels import operators  # noqa: F401  registers the operators
 
 
 def head() -> tuple[Tensor, Tensor, Tensor]:
@@ -28,12 +25,17 @@ def rows() -> list[Tensor]:
     return [torch.randn(2, 4) for _ in range(4)]
 
 
-OPERATORS: dict[str, Callable[[], tuple[Any, ...]]] = {
-    "token_logprobs": lambda: (torch.randn(6, 40, requires_grad=True), TARGETS, None, *NUMBERS),
-    "linear_logprobs": lambda: (*head(), TARGETS, torch.rand(6) + 0.5, *NUMBERS),
-    "gae": lambda: ([*rows()[:2], MASK, torch.rand(2)], "rewards,values,mask,gamma,lam", [0.8]),
-    "vtrace": lambda: ([*rows()[:3], MASK], "log_ratios,rewards,values,mask,gamma,rho_clip", [0.9, 1.0]),
-    "policy_loss": lambda: (
+OPERATORS: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "token_logprobs": lambda backend: (torch.randn(6, 40, requires_grad=True), TARGETS, None, *NUMBERS, backend),
+    "linear_logprobs": lambda backend: (*head(), TARGETS, torch.rand(6) + 0.5, *NUMBERS, backend),
+    "gae": lambda backend: ([*rows()[:2], MASK, torch.rand(2)], "rewards,values,mask,gamma,lam", [0.8], backend),
+    "vtrace": lambda backend: (
+        [*rows()[:3], MASK],
+        "log_ratios,rewards,values,mask,gamma,rho_clip",
+        [0.9, 1.0],
+        backend,
+    ),
+    "policy_loss": lambda _: (
         rows()[0].requires_grad_(),
         rows()[1].requires_grad_(),
         *rows()[:2],
@@ -44,13 +46,6 @@ OPERATORS: dict[str, Callable[[], tuple[Any, ...]]] = {
         [1.0, 1.0, 0.0, 0.0, 0.8, 1.2, 3.0, 0.1, 0.2, 2.0, 1.0],
     ),
 }
-
-
-@pytest.mark.native
-@pytest.mark.parametrize("name", OPERATORS)
-def test_operators_are_registered_as_torch_wants_it(name: str) -> None:
-    said = torch.library.opcheck(getattr(torch.ops.rlaif, name).default, OPERATORS[name]())
-    assert set(said.values()) == {"SUCCESS"}
 
 
 WEIGHT = torch.linspace(-1, 1, 360).sin().view(40, 9)
@@ -104,13 +99,19 @@ def both_ways(call: Callable[..., Any], x: Tensor, impl: str) -> list[Tensor]:
     return [*[one.detach() for one in said], *found]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("impl", ["auto", "torch"])
-@pytest.mark.parametrize("name", CALLS)
-def test_one_graph_has_the_same_numbers(name: str, impl: str) -> None:
+def registered_as_torch_wants_it(name: str, backend: str) -> None:
+    said = torch.library.opcheck(getattr(torch.ops.rlaif, name).default, OPERATORS[name](backend))
+    assert set(said.values()) == {"SUCCESS"}
+
+
+def one_graph_has_the_same_numbers(name: str, impl: str) -> None:
     torch._dynamo.reset()
     x, call = torch.randn(6, 40), CALLS[name]
     wanted = both_ways(call, x, impl)
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     for one, other in zip(both_ways(compiled, x, impl), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+EVERYWHERE = ("gae", "linear_logprobs", "token_logprobs", "vtrace")
+"""The operators that run the kernels of any backend."""
