@@ -131,13 +131,15 @@ def implementations(operation: str) -> list[str]:
 def choose(
     operation: str, impl: str, tensors: Sequence[Tensor | None], unfit: Mapping[str, str | None] = NOTHING
 ) -> Callable[..., Any]:
-    """The function that computes `operation` on these tensors; `unfit` says why some implementations cannot.
+    """The function that computes `operation`, or what it is a special case of, on these tensors.
+
+    `unfit` says why some implementations cannot.
 
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
     if torch.compiler.is_compiling() and impl in ("auto", "torch"):
         # What a compiler shall not look into stands in `library`; it sees definitions, and chooses for itself.
-        return getattr(reference, operation)  # type: ignore[no-any-return]
+        return getattr(reference, SPECIAL_CASES.get(operation, operation))  # type: ignore[no-any-return]
     names = offered(operation)
     if impl == "auto" and plain():
         impl = "torch"
@@ -180,8 +182,9 @@ def offered(operation: str) -> tuple[str, ...]:
 @cache
 def _function(operation: str, name: str) -> Callable[..., Any]:
     folder = "reference" if name == "torch" else name
-    module = importlib.import_module(f"rlaif_kernels.{folder}.{TABLE[operation][0]}")
-    function: Callable[..., Any] = getattr(module, operation)
+    general = SPECIAL_CASES.get(operation, operation)
+    module = importlib.import_module(f"rlaif_kernels.{folder}.{TABLE[general][0]}")
+    function: Callable[..., Any] = getattr(module, general)
     return function
 
 

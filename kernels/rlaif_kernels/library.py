@@ -219,9 +219,8 @@ def _scan(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _named(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float]) -> dict[str, Any]:
-    """Tensors first, then numbers, by the names they are given; a tensor that is not there is left out."""
-    given = zip(names.split(","), [*tensors, *numbers], strict=True)
-    return {name: one for name, one in given if one is not None}
+    """Tensors first, then numbers, by the names they are given."""
+    return dict(zip(names.split(","), [*tensors, *numbers], strict=True))
 
 
 def _scan_fake(tensors: Sequence[Tensor | None], *_: Any) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,25 @@ def test_torch_func_transforms_what_is_computed_by_definition(name: str) -> None
     torch.testing.assert_close(torch.func.grad(lambda x: run(x).square().sum())(x), leaf.grad)
 
 
+@pytest.mark.parametrize("name", ["gae", "vtrace", "lambda_returns", "discounted_returns"])
+def test_scans_of_many_batches_are_computed_by_definition(name: str) -> None:
+    given = given_to(name)
+    tensors = {name: one for name, one in given.items() if isinstance(one, torch.Tensor) and one.ndim == 2}
+    many = {name: torch.stack([one, one.flip(0)]) for name, one in tensors.items()}
+    packed = {name: one.flatten(1) for name, one in many.items()}
+
+    def run(given: dict[str, Any], **others: Any) -> Any:
+        return getattr(rk, name)(**{**given, **others})
+
+    rest = {name: one for name, one in given.items() if name not in tensors}
+    cuts = {**rest, "cu_seqlens": torch.tensor([0, 2, 2, 6]), "gamma": 0.9, "lam": 0.8}
+    for its, others in ((many, rest), (packed, {k: v for k, v in cuts.items() if k in (*rest, "cu_seqlens")})):
+        said = torch.vmap(lambda one, others=others: run(one, **others))(its)
+        alone = [run({name: one[n] for name, one in its.items()}, **others) for n in range(2)]
+        wanted = torch.stack(alone) if isinstance(said, torch.Tensor) else tuple(map(torch.stack, zip(*alone)))  # noqa: B905
+        torch.testing.assert_close(said, wanted)
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_torchs_defaults_have_no_say(name: str) -> None:
     """Memory whose address is handed over is of the dtype and on the device that the kernels write to."""
@@ -145,8 +164,16 @@ def test_torchs_defaults_have_no_say(name: str) -> None:
 @pytest.mark.parametrize("name", LOCAL)
 def test_the_choice_of_implementation_arrives(name: str) -> None:
     arguments, options = CALLS[name]()
-    with pytest.raises(ValueError, match="unknown impl 'fastest'"):
+    with pytest.raises(ValueError, match=f"^{name}: unknown impl 'fastest'"):
         getattr(rk, name)(*arguments, **options, impl="fastest")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", [name for name in LOCAL if "native" in rk.implementations(name)])
+def test_a_choice_that_cannot_run_names_the_operation_that_was_called(name: str) -> None:
+    given = {k: one.to("meta") if isinstance(one, torch.Tensor) else one for k, one in given_to(name).items()}
+    with pytest.raises(rk.ImplementationError, match=f"^{name}: impl='native' cannot run: .* on meta"):
+        getattr(rk, name)(**given, impl="native")
 
 
 @pytest.mark.parametrize("impl", rk.implementations("gae"))
