@@ -9,8 +9,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from rlaif_kernels.native import WRAPPED
+
 __all__ = [
     "flags",
+    "known",
     "matching",
     "number",
     "offsets",
@@ -65,6 +68,24 @@ def flags(operation: str, **tensors: Tensor | None) -> None:
 def token_ids(operation: str, name: str, ids: Tensor) -> None:
     if ids.dtype != torch.int64:
         raise TypeError(f"{operation}: {name} are token ids in int64, got {ids.dtype}")
+
+
+def known(
+    operation: str, name: str, ids: Tensor, vocabulary: int, *, none: int | None, remedy: str | None = None
+) -> None:
+    """Raise IndexError where ids are not in the vocabulary; asked when something went wrong, for it takes its time.
+
+    none: what may stand for no token; None: whatever is below 0. Nothing is said of ids that nobody can look at here.
+    """
+    if type(ids) is not Tensor or not ids.is_cpu or WRAPPED(ids):
+        return
+    wrong = ids >= vocabulary if none is None else ((ids < 0) | (ids >= vocabulary)) & (ids != none)
+    places = wrong.nonzero().tolist()
+    if places:
+        its = f"{name}{places[0] or ''} is {int(ids[tuple(places[0])])}"
+        more = f" (and {len(places) - 1} more are wrong)" if len(places) > 1 else ""
+        remedy = remedy or f"where nothing is asked, give ignore_index, {none}"
+        raise IndexError(f"{operation}: {its}, not in a vocabulary of {vocabulary}{more}; {remedy}") from None
 
 
 def predicted(operation: str, name: str, given: Tensor, targets: Tensor) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import Library
 
-from rlaif_kernels import chunked, native
+from rlaif_kernels import arguments, chunked, native
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
@@ -45,9 +46,9 @@ def covers(tensor: Tensor, impl: str, *others: Tensor | None, temperature: float
 
 
 def define(
-    name: str, arguments: str, results: str, run: Callable[..., Any], fake: Callable[..., Any], autograd: Any = None
+    name: str, given: str, results: str, run: Callable[..., Any], fake: Callable[..., Any], autograd: Any = None
 ) -> None:
-    LIBRARY.define(f"{name}({arguments}) -> {results}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
+    LIBRARY.define(f"{name}({given}) -> {results}", tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]
     LIBRARY.impl(name, run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"rlaif::{name}", fake, lib=LIBRARY)
     if autograd is not None:
@@ -68,7 +69,12 @@ def _said(said: Said) -> tuple[Tensor, ...]:
 
 
 def _logprobs(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    return _said(_backend("logprobs").forward(dense(logits), Rows(*(targets, *numbers, temperatures)), True))
+    rows = Rows(*(targets, *numbers, temperatures))
+    try:
+        return _said(_backend("logprobs").forward(dense(logits), rows, True))
+    except IndexError:
+        arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=rows.ignored)
+        raise
 
 
 def _logprobs_fake(logits: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, ...]:
@@ -137,7 +143,11 @@ def token_logprobs(
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     temperatures, *numbers = rest
     rows, backend = Rows(*(targets, *numbers, temperatures)), _backend("logprobs")
-    backend.check(rows, len(weight))
+    try:
+        backend.check(rows, len(weight))
+    except IndexError:
+        arguments.known("linear_logprobs", "targets", targets, len(weight), none=rows.ignored)
+        raise
     which = chunked.kept(rows.targets != rows.ignored)
     said = chunked.forward(backend, chunked.taken(hidden, which), Head(weight, bias), rows.take(which), True)
     return _said(said.map(lambda one: chunked.spread(one, which, len(hidden))))
@@ -213,14 +223,10 @@ def linear_logprobs(
 
 def _scan(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float]) -> tuple[Tensor, Tensor]:
-        return getattr(_backend("scans"), name)(**_named(tensors, names, numbers))  # type: ignore[no-any-return]
+        given = dict(zip(names.split(","), [*tensors, *numbers], strict=True))
+        return getattr(_backend("scans"), name)(**given)  # type: ignore[no-any-return]
 
     return run
-
-
-def _named(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float]) -> dict[str, Any]:
-    """Tensors first, then numbers, by the names they are given."""
-    return dict(zip(names.split(","), [*tensors, *numbers], strict=True))
 
 
 def _scan_fake(tensors: Sequence[Tensor | None], *_: Any) -> tuple[Tensor, Tensor]:
@@ -241,12 +247,7 @@ def _called(name: str, **given: Any) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def gae(**given: Any) -> tuple[Tensor, Tensor]:
-    return _called("gae", **given)
-
-
-def vtrace(**given: Any) -> tuple[Tensor, Tensor]:
-    return _called("vtrace", **given)
+gae, vtrace = partial(_called, "gae"), partial(_called, "vtrace")
 
 
 # ---- the policy loss

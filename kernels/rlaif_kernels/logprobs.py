@@ -74,7 +74,11 @@ def token_logprobs(
     arguments.predicted("token_logprobs", "logits", logits, targets)
     if native and native.takes(logits, targets) and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
-        found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+        try:
+            found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+        except IndexError:
+            arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=ignore_index)
+            raise
         return found if entropy else found[0]  # type: ignore[no-any-return]
     arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
@@ -84,7 +88,11 @@ def token_logprobs(
         return library.token_logprobs(logits, targets, **options)
     unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
-    result: Said = run(logits, targets, **options)
+    try:
+        result: Said = run(logits, targets, **options)
+    except (IndexError, RuntimeError):
+        arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=ignore_index)
+        raise
     return result
 
 
@@ -105,7 +113,8 @@ def sharded_logprobs(
 
     logits [..., W]: this process's columns, of the tokens `first`, `first` + 1, ...; targets [...]: ids in the whole
     vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
-    that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
+    that a loss made of it must be counted once. What is exchanged are four numbers a position, once. A target outside
+    the vocabulary has the log-prob NaN: an error in one process would leave the others waiting for it.
 
     >>> first = torch.distributed.get_rank() * 1000  # doctest: +SKIP
     >>> rk.sharded_logprobs(logits[..., first : first + 1000], targets, first=first)  # doctest: +SKIP

@@ -104,6 +104,22 @@ def both_ways(call: Callable[..., Any], x: Tensor, impl: str) -> list[Tensor]:
     return [*[one.detach() for one in said], *found]
 
 
+@pytest.mark.native
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs"])
+def test_a_graph_names_a_target_outside_the_vocabulary(name: str) -> None:
+    torch._dynamo.reset()
+    graph = torch.compile(CALLS[name], backend="eager", fullgraph=True)
+    astray = TARGETS.clone()
+    x = torch.randn(6, 40)
+    graph(x, "auto")
+    try:
+        TARGETS[3] = 40
+        with pytest.raises(IndexError, match=rf"^{name}: targets\[3\] is 40, not in a vocabulary of 40; "):
+            graph(x, "auto")
+    finally:
+        TARGETS.copy_(astray)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("impl", ["auto", "torch"])
 @pytest.mark.parametrize("name", CALLS)

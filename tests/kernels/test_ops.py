@@ -326,6 +326,51 @@ def test_bad_arguments_are_named(case: str) -> None:
         call()
 
 
+FLAWED = torch.tensor([[4, 0, 7], [7, -1, -1]])
+ASTRAY: dict[str, tuple[dict[str, Any], str]] = {
+    "token_logprobs": ({"logits": torch.zeros(2, 3, 5), "ignore_index": 7}, "give ignore_index, 7"),
+    "linear_logprobs": ({"hidden": STATES, "weight": MATRIX, "ignore_index": 7}, "give ignore_index, 7"),
+    "linear_policy_loss": (
+        {"hidden": STATES, "weight": MATRIX, "old_logp": ONES, "advantages": ONES, "mask": FLAWED != 7},
+        "mask must be False",
+    ),
+}
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    ("name", "impl"), [(name, impl) for name in ASTRAY for impl in ["auto", *rk.implementations(name)]]
+)
+def test_a_target_outside_the_vocabulary_is_named(name: str, impl: Any, grad: bool) -> None:
+    given, remedy = ASTRAY[name]
+    leaf = next(iter(given))
+    given = {**given, leaf: given[leaf].clone().requires_grad_(grad)}
+    for astray in (-1, 5, 2**40):
+        targets = FLAWED.masked_fill(FLAWED == -1, astray)
+        its = rf"targets\[1, 1\] is {astray}, not in a vocabulary of 5 \(and 1 more are wrong\)"
+        with pytest.raises(IndexError, match=f"^{name}: {its}; where nothing is asked, {remedy}$"):
+            getattr(rk, name)(**given, targets=targets, impl=impl)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("impl", ["auto", *rk.implementations("kept_logprobs")])
+def test_a_kept_token_outside_the_vocabulary_is_named(impl: Any, dtype: torch.dtype) -> None:
+    kept = torch.tensor([[0, 1], [4, 5]], dtype=dtype)
+    with pytest.raises(
+        IndexError, match=r"^kept_logprobs: kept\[1, 1\] is 5, not in a vocabulary of 5; fill up with -1$"
+    ):
+        rk.kept_logprobs(STATES[0, :2], MATRIX, IDS[0, :2], kept, impl=impl)
+
+
+def test_an_error_of_another_kind_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(reference.linear, "token_logprobs", fails)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        rk.linear_logprobs(STATES, MATRIX, IDS, impl="torch")
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_what_is_no_tensor_is_named(name: str) -> None:
     given = given_to(name)

@@ -59,8 +59,8 @@ compare(forbidden, temperature=0.7, softcap=4.0)
 compare(forbidden)
 compare(torch.cat([logits[..., :21] + 300, logits[..., 21:] - 300], -1), 1e-4)
 own = logits[..., first:stop].float()
-if impl != "torch":
-    beyond = rk.sharded_logprobs(own, torch.full((2, 3), 50), first=first, impl=impl)
+for astray in (50, -1):
+    beyond = rk.sharded_logprobs(own, torch.full((2, 3), astray), first=first, impl=impl)
     assert beyond.isnan().all()
 distributed.destroy_process_group()
 """
