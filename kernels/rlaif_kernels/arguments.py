@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 import torch
@@ -18,6 +18,7 @@ __all__ = [
     "number",
     "offsets",
     "one_of",
+    "ordinary",
     "per_row",
     "predicted",
     "rows_of",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
 
@@ -38,6 +42,23 @@ def tensors(operation: str, **given: object) -> None:
     for name, one in given.items():
         if not isinstance(one, Tensor):
             raise _no_tensor(operation, name, one)
+        if one.is_nested:  # whose shape cannot be asked
+            ordinary(operation, [one])
+
+
+def ordinary(operation: str, given: Iterable[Tensor | None]) -> None:
+    """Raise TypeError for tensors whose numbers do not lie in memory one by one, which only some of torch can take."""
+    for tensor in given:
+        if tensor is None:
+            continue
+        odd = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else None
+        if tensor.layout != torch.strided:
+            odd = str(tensor.layout)
+        elif type(tensor) in PLAIN and not WRAPPED(tensor) and not tensor.is_meta and tensor.data_ptr() == 0:
+            # Zeros that autograd makes have none either, but torch knows how to reckon with them.
+            odd = "freed" if tensor.numel() > 0 and not tensor._is_zerotensor() else odd  # noqa: SLF001
+        if odd is not None:
+            raise TypeError(f"{operation}: takes dense tensors that have memory, and got one that is {odd}")
 
 
 def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
@@ -47,6 +68,8 @@ def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
             continue
         if not isinstance(tensor, Tensor):
             raise _no_tensor(operation, name, tensor)
+        if tensor.is_nested:
+            ordinary(operation, [tensor])
         if tensor.shape != first.shape:
             raise ValueError(f"{operation}: {name} is {shape(tensor)}, expected {shape(first)}")
         if tensor.device != first.device:
@@ -92,7 +115,12 @@ def predicted(operation: str, name: str, given: Tensor, targets: Tensor) -> None
     """For each of the targets [...] a vector: logits, say, or hidden states."""
     if not (isinstance(given, Tensor) and isinstance(targets, Tensor)):  # looked at first: it takes half the time
         tensors(operation, **{name: given, "targets": targets})
-    if given.ndim == 0 or given.shape[:-1] != targets.shape:
+    try:
+        fits = given.ndim > 0 and given.shape[:-1] == targets.shape
+    except RuntimeError:
+        ordinary(operation, [given, targets])
+        raise
+    if not fits:
         raise ValueError(f"{operation}: {name} {shape(given)} do not go with targets {shape(targets)}")
     token_ids(operation, "targets", targets)
     if targets.device != given.device:
@@ -120,6 +148,7 @@ def transform(
 ) -> None:
     """What makes z of the logits of the targets [...]."""
     if isinstance(temperature, Tensor):
+        tensors(operation, temperature=temperature)
         same_device(operation, targets, temperature=temperature)
         room = shape(targets)[max(targets.ndim - temperature.ndim, 0) :]
         if len(room) != temperature.ndim or any(a not in (1, b) for a, b in zip(temperature.shape, room, strict=True)):
@@ -167,7 +196,9 @@ def per_row(operation: str, rows: int, like: Tensor, **numbers: float | Tensor) 
     for name, given in numbers.items():
         if not isinstance(given, Tensor):
             _real(operation, name, given)
-        elif given.shape != (rows,):
+            continue
+        tensors(operation, **{name: given})
+        if given.shape != (rows,):
             raise ValueError(f"{operation}: {name} is {shape(given)}, expected a number or one for each of {rows} rows")
     same_device(operation, like, **numbers)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch import __version__ as torch_version
 
-from rlaif_kernels import reference
+from rlaif_kernels import arguments, reference
 
 __all__ = [
     "TURNED_OFF",
@@ -148,7 +148,9 @@ def choose(
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
         able = (name for name in names if not _for_tests(name) and _hindrance(name, tensors, unfit) is None)
-        return _function(operation, next(able))
+        impl = next(able)
+        if impl != "torch":
+            return _function(operation, impl)
     if impl not in get_args(Impl):
         raise ValueError(f"{operation}: unknown impl {impl!r}; choose from " + ", ".join(get_args(Impl)))
     if impl not in names:
@@ -158,6 +160,8 @@ def choose(
     if hindrance is not None:
         remedy = "use impl='auto'" if absent(impl) is None else f"{REMEDY[impl]}, or use impl='auto'"
         raise ImplementationError(f"{operation}: impl={impl!r} cannot run: {hindrance}; {remedy}")
+    if impl == "torch":
+        arguments.ordinary(operation, tensors)
     return _function(operation, impl)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 
 from rlaif_kernels import arguments, library, rows
-from rlaif_kernels.dispatch import Impl, choose, quick
+from rlaif_kernels.dispatch import Impl, ImplementationError, choose, quick
 
 __all__ = ["sharded_logprobs", "token_logprobs"]
 
@@ -67,7 +67,7 @@ def token_logprobs(
     if native and not (logits.requires_grad and torch.is_grad_enabled()):
         try:
             said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
-        except TypeError:
+        except (TypeError, ImplementationError):
             said = None  # what is wrong is said below
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
@@ -76,10 +76,12 @@ def token_logprobs(
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
         try:
             found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+            return found if entropy else found[0]  # type: ignore[no-any-return]
         except IndexError:
             arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=ignore_index)
             raise
-        return found if entropy else found[0]  # type: ignore[no-any-return]
+        except ImplementationError:
+            pass  # another may
     arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}

@@ -125,7 +125,7 @@ def vtrace(
     }
     if torch.compiler.is_compiling() and library.covers(rewards, impl, log_ratios, values, next_values):
         return library.vtrace(log_ratios=log_ratios, **others, **options)
-    run = choose("vtrace", impl, (log_ratios, *others.values()))
+    run = choose("vtrace", impl, (log_ratios, *others.values(), *_tensors(gamma, lam, cu_seqlens)))
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
     return pair
 
@@ -169,8 +169,12 @@ def _gae(
     if torch.compiler.is_compiling() and library.covers(rewards, impl, given[1], given[4]):
         pair = library.gae(**options)
     else:
-        pair = choose(operation, impl, given)(**options)
+        pair = choose(operation, impl, (*given, *_tensors(gamma, lam, cu_seqlens)))(**options)
     return pair if out is None else (out[0].copy_(pair[0]), out[1].copy_(pair[1]))
+
+
+def _tensors(*given: object) -> list[Tensor]:
+    return [one for one in given if isinstance(one, Tensor)]
 
 
 def _writable(out: object) -> bool:
@@ -202,5 +206,6 @@ def _room_fits(operation: str, out: tuple[Tensor, Tensor], like: Tensor, dtype: 
         arguments.matching(operation, like, **{name: one})
         if one.dtype != dtype:
             raise TypeError(f"{operation}: {name} is {one.dtype}, expected {dtype}")
+        arguments.ordinary(operation, [one])
         if one.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{operation}: {name} requires grad, which results do not have; give its .detach()")

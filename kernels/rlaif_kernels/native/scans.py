@@ -100,7 +100,10 @@ def at_once(
     if variant:
         return None
     rewards = given[0]
-    first, second = out or (empty_like(rewards) if wanted[0] else None, empty_like(rewards) if wanted[1] else None)
+    try:
+        first, second = out or (empty_like(rewards) if wanted[0] else None, empty_like(rewards) if wanted[1] else None)
+    except RuntimeError:
+        return None  # there is nothing like some tensors that are out of the ordinary
     if not binary.gae_at_once(*given, first, second, gamma, lam, get_num_threads()):
         return None
     if out is not None:
