@@ -153,8 +153,8 @@ def linear_policy_loss(
 
     hidden [B,T,H], weight [V,H], targets [B,T] int64 (read where `mask`), the rest as in `policy_loss`. -> loss and
     metrics, and the log-probs and entropies [B,T], detached. Three matrix products in all, where those who compute the
-    logits once more for the gradient need four; rows whose gradient is exactly 0 (masked, clipped, without advantage)
-    take part in the first alone. Differentiable once.
+    logits once more for the gradient need four, as it does for the ratio "sequence" and in float16; rows whose gradient
+    is exactly 0 (masked, clipped, without advantage) take part in the first alone. Differentiable once.
 
     >>> hidden, weight, targets = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(4, 3), torch.tensor([[3, 0]])
     >>> old_logp, advantages, mask = torch.full((1, 2), 0.25).log(), torch.ones(1, 2), torch.tensor([[True, True]])

@@ -269,14 +269,28 @@ def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatc
     assert [name for name, _ in seen] == ["product", "add_inner"]
 
 
-def test_a_loss_scale_saves_small_gradients_in_float16() -> None:
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+@pytest.mark.parametrize("operation", ["linear_policy_loss", "linear_logprobs"])
+def test_a_loss_scale_saves_small_gradients_in_float16(
+    operation: str, ratio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the gradients of logits are rounded before they are multiplied, as on a GPU."""
+    add = head.Gradients.add
+    monkeypatch.setattr(
+        head.Gradients, "add", lambda self, slopes, *rest: add(self, slopes.half().to(slopes.dtype), *rest)
+    )
+    monkeypatch.setattr(chunked, "STASH", 0)
     hidden, weight = torch.randn(2, 7, 20).half(), torch.randn(91, 20).half() / 4
     targets, mask = torch.randint(91, (2, 7)), torch.ones(2, 7, dtype=torch.bool)
     numbers, found = (torch.full((2, 7), -4.5), torch.full((2, 7), 1e-6)), []
     for impl in ("native", "torch"):
         leaves = [x.clone().requires_grad_() for x in (hidden, weight)]
-        said = rk.linear_policy_loss(*leaves, targets, *numbers, mask, low=1, high=9, impl=impl)
-        found.append(torch.autograd.grad(said.loss * 2.0**16, leaves))
+        if operation == "linear_logprobs":
+            loss = rk.linear_logprobs(*leaves, targets, impl=impl).sum() * 1e-7
+        else:
+            said = rk.linear_policy_loss(*leaves, targets, *numbers, mask, ratio=ratio, low=1, high=9, impl=impl)
+            loss = said.loss
+        found.append(torch.autograd.grad(loss * 2.0**16, leaves))
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-6)
 
 
