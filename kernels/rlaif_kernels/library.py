@@ -18,12 +18,10 @@ from torch.library import Library
 from rlaif_kernels import arguments, chunked, native
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.head import Gradients, Head
+from rlaif_kernels.loss_options import arranged
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
 from rlaif_kernels.reference.numbers import accumulation
 from rlaif_kernels.rows import Rows, Said, asked, dense
-
-if native.missing is None:
-    from rlaif_kernels.native import losses
 
 __all__ = ["covers", "gae", "linear_logprobs", "policy_loss", "token_logprobs", "vtrace"]
 
@@ -292,7 +290,7 @@ define(
 
 
 def policy_loss(logp: Tensor, entropy: Tensor | None, **of: Any) -> PolicyLoss:
-    given, options = losses.arranged(of)
+    given, options = arranged(of)
     detached = [one if one is None else one.detach() for one in given]
     loss, metrics, *_ = torch.ops.rlaif.policy_loss(logp, entropy, *detached, [float(one) for one in options])
     return PolicyLoss(loss, metrics)
