@@ -25,12 +25,17 @@ T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
+void write(double* to, std::size_t at, double value) {
+    if (to) to[at] = value;
+}
+
 void scan(const Rows<double>& rows, const Row& row) {
     bool last = true;  // no unmasked token was met yet: the next one ends the row
     double carry = 0.0, following = 0.0;
     for (std::size_t at = row.end; at-- > row.begin;) {
         if (!rows.mask[at]) {
-            rows.first[at] = rows.second[at] = 0.0;
+            write(rows.first, at, 0.0);
+            write(rows.second, at, 0.0);
             continue;
         }
         if (last || (rows.dones && rows.dones[at])) {
@@ -38,17 +43,17 @@ void scan(const Rows<double>& rows, const Row& row) {
             following = rows.next_values ? rows.next_values[at] : 0.0;
             last = false;
         }
-        const double value = rows.values[at], delta = rows.rewards[at] + row.gamma * following - value;
+        const double value = rows.values ? rows.values[at] : 0.0, delta = rows.rewards[at] + row.gamma * following - value;
         if (rows.log_ratios) {
             const double ratio = std::exp(rows.log_ratios[at]);
             const double rho = std::min(ratio, rows.rho_clip), trace = row.lam * std::min(ratio, rows.trace_clip);
-            rows.second[at] = rho * (delta + row.gamma * carry);
+            write(rows.second, at, rho * (delta + row.gamma * carry));
             carry = rho * delta + row.gamma * trace * carry;
-            rows.first[at] = carry + value;
+            write(rows.first, at, carry + value);
         } else {
             carry = delta + row.gamma * row.lam * carry;
-            rows.first[at] = carry;
-            rows.second[at] = carry + value;
+            write(rows.first, at, carry);
+            write(rows.second, at, carry + value);
         }
         following = value;
     }
@@ -107,7 +112,8 @@ void bind(py::module_& module, const char* name) {
 }
 
 // Whether these are dense rows of one shape in float32 on the CPU, as most are; then what is asked was done.
-// Arguments: rewards, values, mask, dones, next values, advantages, returns, gamma, lam, threads.
+// Arguments: rewards, values, mask, dones, next values, advantages, returns, gamma, lam, threads. Values, and either result,
+// may be None as well as dones and next values: then they are 0, and it is not wanted.
 bool at_once(PyObject* const* given) {
     PyObject *gamma = given[7], *lam = given[8];
     if (!PyFloat_Check(gamma) || !PyFloat_Check(lam)) return false;  // a tensor, say: one a row
@@ -127,10 +133,10 @@ bool at_once(PyObject* const* given) {
         if (flags[n] != Py_None && !take(flags[n], Code::boolean, 8, truths[n])) return false;
     }
     if (shape.ndim != 2) return false;
-    for (int n = 0; n < 4; ++n) {
-        if (!numbers[n]) return false;  // not given, or nothing in it
+    for (int n = 0; n < 5; ++n) {
+        if (floats[n] != Py_None && !numbers[n]) return false;  // nothing in it
     }
-    if (!truths[0]) return false;
+    if (!numbers[0] || !truths[0] || (flags[1] != Py_None && !truths[1])) return false;
     const auto number = [&](int n) { return static_cast<float*>(numbers[n]); };
     const auto truth = [&](int n) { return static_cast<const bool*>(truths[n]); };
     const Rows<float> rows{number(0), number(1), number(4), nullptr, truth(0), truth(1), number(2), number(3), 1.0, 1.0};

@@ -10,9 +10,10 @@ namespace rlaif::scans {
 // B rows one after the other; where `mask` is false nothing else is read, and 0 is written.
 template <typename Real>
 struct Rows {
-    const Real *rewards, *values, *next_values, *log_ratios;  // next values and log-ratios may be null
+    const Real *rewards, *values, *next_values, *log_ratios;  // all but rewards may be null; values then are 0
     const bool *mask, *dones;                                 // dones may be null
-    Real *first, *second;  // written: advantages and returns; with log-ratios V-trace's targets and advantages
+    // Written: advantages and returns, or with log-ratios V-trace's targets and advantages; null for what is not wanted.
+    Real *first, *second;
     double rho_clip, trace_clip;
 };
 

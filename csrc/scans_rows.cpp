@@ -111,9 +111,12 @@ template <bool off_policy>
 inline void step(const Rows<float>& rows, const Row& row, std::size_t at, std::size_t count, Carry& carry) {
     const float gamma = float(row.gamma), decay = float(row.gamma * row.lam);
     const Bits kept = bits_of(rows.mask + at, count);
+    const auto put = [&](float* to, Vector its) {
+        if (to) write(to + at, count, kept == every || !kept ? its : spread(kept, its));
+    };
     if (!kept) {
-        write(rows.first + at, count, Vector{});
-        write(rows.second + at, count, Vector{});
+        put(rows.first, Vector{});
+        put(rows.second, Vector{});
         return;
     }
     const auto take = [&](const float* from, float rest) {
@@ -127,7 +130,7 @@ inline void step(const Rows<float>& rows, const Row& row, std::size_t at, std::s
         const Bits done = bits_of(rows.dones + at, count) & kept;
         if (done) ends |= pressed(kept, done);
     }
-    const Vector value = take(rows.values, carry.value);
+    const Vector value = rows.values ? take(rows.values, carry.value) : Vector{};
     Vector after = behind<1>(value, all(carry.value));
     if (ends) after = chosen(ends, rows.next_values ? take(rows.next_values, 0.0f) : Vector{}, after);
     const Vector delta = chosen(there, take(rows.rewards, 0.0f) + gamma * after - value, Vector{});
@@ -149,11 +152,11 @@ inline void step(const Rows<float>& rows, const Row& row, std::size_t at, std::s
     if (off_policy) {
         const Vector follows = chosen(ends, Vector{}, behind<1>(sums, all(carry.sum)));
         const Vector advantage = rho * (delta + gamma * follows);
-        write(rows.first + at, count, kept == every ? sums + value : spread(kept, sums + value));
-        write(rows.second + at, count, kept == every ? advantage : spread(kept, advantage));
+        put(rows.first, sums + value);
+        put(rows.second, advantage);
     } else {
-        write(rows.first + at, count, kept == every ? sums : spread(kept, sums));
-        write(rows.second + at, count, kept == every ? sums + value : spread(kept, sums + value));
+        put(rows.first, sums);
+        put(rows.second, sums + value);
     }
     carry = {sums[0], value[0], false};
 }

@@ -75,8 +75,6 @@ PyObject* call_quick(PyObject*, PyObject* const* arguments, Py_ssize_t given) {
         return PyBool_FromLong(run(arguments));
     } catch (pybind11::error_already_set& error) {
         error.restore();
-    } catch (const pybind11::index_error& error) {
-        PyErr_SetString(PyExc_IndexError, error.what());
     } catch (const std::exception& error) {
         PyErr_SetString(PyExc_RuntimeError, error.what());
     }

@@ -7,6 +7,12 @@ definitions. `help(rk.gae)` shows it at work.
 An argument that does not fit is a TypeError or a ValueError that names the operation, the argument and what was
 expected; a token id outside the vocabulary an IndexError, on the CPU; an `impl` that cannot run an ImplementationError.
 Rewards, logits and the like are not looked at: a NaN that counts comes out again.
+
+Threads may call all of this at once. A child of `os.fork` has none of torch's own threads, and if its parent has
+computed with several of them, torch waits there for ever, in matrix products and in whatever takes more than 32,768
+numbers, until the child calls `torch.set_num_threads(1)`, as a DataLoader's workers do. That goes for the definitions,
+for `linear_logprobs`, `linear_policy_loss` and `attention_column`, which have torch multiply, and for the little that
+`sharded_logprobs` and `kept_logprobs` leave to torch, if there is much of it. The other kernels compute there alone.
 """
 
 from __future__ import annotations

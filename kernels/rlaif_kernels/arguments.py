@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
 
+from rlaif_kernels.native import WRAPPED
+
 __all__ = [
     "flags",
+    "known",
     "matching",
     "number",
     "offsets",
     "one_of",
+    "ordinary",
     "per_row",
     "predicted",
     "rows_of",
@@ -26,6 +30,9 @@ __all__ = [
 ]
 
 
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
 
@@ -35,6 +42,23 @@ def tensors(operation: str, **given: object) -> None:
     for name, one in given.items():
         if not isinstance(one, Tensor):
             raise _no_tensor(operation, name, one)
+        if one.is_nested:  # whose shape cannot be asked
+            ordinary(operation, [one])
+
+
+def ordinary(operation: str, given: Iterable[Tensor | None]) -> None:
+    """Raise TypeError for tensors whose numbers do not lie in memory one by one, which only some of torch can take."""
+    for tensor in given:
+        if tensor is None:
+            continue
+        odd = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else None
+        if tensor.layout != torch.strided:
+            odd = str(tensor.layout)
+        elif type(tensor) in PLAIN and not WRAPPED(tensor) and not tensor.is_meta and tensor.data_ptr() == 0:
+            # Zeros that autograd makes have none either, but torch knows how to reckon with them.
+            odd = "freed" if tensor.numel() > 0 and not tensor._is_zerotensor() else odd  # noqa: SLF001
+        if odd is not None:
+            raise TypeError(f"{operation}: takes dense tensors that have memory, and got one that is {odd}")
 
 
 def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
@@ -44,6 +68,8 @@ def matching(operation: str, first: Tensor, **others: Tensor | None) -> None:
             continue
         if not isinstance(tensor, Tensor):
             raise _no_tensor(operation, name, tensor)
+        if tensor.is_nested:
+            ordinary(operation, [tensor])
         if tensor.shape != first.shape:
             raise ValueError(f"{operation}: {name} is {shape(tensor)}, expected {shape(first)}")
         if tensor.device != first.device:
@@ -67,11 +93,34 @@ def token_ids(operation: str, name: str, ids: Tensor) -> None:
         raise TypeError(f"{operation}: {name} are token ids in int64, got {ids.dtype}")
 
 
+def known(
+    operation: str, name: str, ids: Tensor, vocabulary: int, *, none: int | None, remedy: str | None = None
+) -> None:
+    """Raise IndexError where ids are not in the vocabulary; asked when something went wrong, for it takes its time.
+
+    none: what may stand for no token; None: whatever is below 0. Nothing is said of ids that nobody can look at here.
+    """
+    if type(ids) is not Tensor or not ids.is_cpu or WRAPPED(ids):
+        return
+    wrong = ids >= vocabulary if none is None else ((ids < 0) | (ids >= vocabulary)) & (ids != none)
+    places = wrong.nonzero().tolist()
+    if places:
+        its = f"{name}{places[0] or ''} is {int(ids[tuple(places[0])])}"
+        more = f" (and {len(places) - 1} more are wrong)" if len(places) > 1 else ""
+        remedy = remedy or f"where nothing is asked, give ignore_index, {none}"
+        raise IndexError(f"{operation}: {its}, not in a vocabulary of {vocabulary}{more}; {remedy}") from None
+
+
 def predicted(operation: str, name: str, given: Tensor, targets: Tensor) -> None:
     """For each of the targets [...] a vector: logits, say, or hidden states."""
     if not (isinstance(given, Tensor) and isinstance(targets, Tensor)):  # looked at first: it takes half the time
         tensors(operation, **{name: given, "targets": targets})
-    if given.ndim == 0 or given.shape[:-1] != targets.shape:
+    try:
+        fits = given.ndim > 0 and given.shape[:-1] == targets.shape
+    except RuntimeError:
+        ordinary(operation, [given, targets])
+        raise
+    if not fits:
         raise ValueError(f"{operation}: {name} {shape(given)} do not go with targets {shape(targets)}")
     token_ids(operation, "targets", targets)
     if targets.device != given.device:
@@ -99,6 +148,7 @@ def transform(
 ) -> None:
     """What makes z of the logits of the targets [...]."""
     if isinstance(temperature, Tensor):
+        tensors(operation, temperature=temperature)
         same_device(operation, targets, temperature=temperature)
         room = shape(targets)[max(targets.ndim - temperature.ndim, 0) :]
         if len(room) != temperature.ndim or any(a not in (1, b) for a, b in zip(temperature.shape, room, strict=True)):
@@ -146,7 +196,9 @@ def per_row(operation: str, rows: int, like: Tensor, **numbers: float | Tensor) 
     for name, given in numbers.items():
         if not isinstance(given, Tensor):
             _real(operation, name, given)
-        elif given.shape != (rows,):
+            continue
+        tensors(operation, **{name: given})
+        if given.shape != (rows,):
             raise ValueError(f"{operation}: {name} is {shape(given)}, expected a number or one for each of {rows} rows")
     same_device(operation, like, **numbers)
 

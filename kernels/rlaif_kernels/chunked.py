@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlaif_kernels import reference
 from rlaif_kernels.head import Gradients, Head
-from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, transformed
+from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, flow, transformed
 
 __all__ = [
     "BLOCK",
@@ -151,9 +151,9 @@ class LinearLogprobs(torch.autograd.Function):
         hidden, weight, bias, _, _, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 7
-        slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
-            return *_by_definition(ctx, hidden, weight, bias, *slopes), *(None,) * 4
+            return *_by_definition(ctx, hidden, weight, bias, of_logp, of_entropy), *(None,) * 4
+        slopes = [flow(of_logp), flow(of_entropy)]
         head, said = Head(weight, bias), Said(*told)
         wanted = ctx.needs_input_grad[:3]
         if ctx.stash is None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch import __version__ as torch_version
 
-from rlaif_kernels import reference
+from rlaif_kernels import arguments, reference
 
 __all__ = [
     "TURNED_OFF",
@@ -134,13 +134,15 @@ def implementations(operation: str) -> list[str]:
 def choose(
     operation: str, impl: str, tensors: Sequence[Tensor | None], unfit: Mapping[str, str | None] = NOTHING
 ) -> Callable[..., Any]:
-    """The function that computes `operation` on these tensors; `unfit` says why some implementations cannot.
+    """The function that computes `operation`, or what it is a special case of, on these tensors.
+
+    `unfit` says why some implementations cannot.
 
     Raises ValueError for a name that is no implementation, ImplementationError for one that cannot run.
     """
     if torch.compiler.is_compiling() and impl in ("auto", "torch"):
         # What a compiler shall not look into stands in `operators`; it sees definitions, and chooses for itself.
-        return getattr(reference, operation)  # type: ignore[no-any-return]
+        return getattr(reference, SPECIAL_CASES.get(operation, operation))  # type: ignore[no-any-return]
     names = offered(operation)
     if impl == "auto" and plain():
         impl = "torch"
@@ -149,7 +151,9 @@ def choose(
             remedy = REMEDY.get(name, "correct the variable")
             raise ImplementationError(f"RLAIF_REQUIRE asks for {name!r}: {reason}; {remedy}, or unset RLAIF_REQUIRE")
         able = (name for name in names if not for_tests(name) and _hindrance(name, tensors, unfit) is None)
-        return _function(operation, next(able))
+        impl = next(able)
+        if impl != "torch":
+            return _function(operation, impl)
     if impl not in get_args(Impl):
         raise ValueError(f"{operation}: unknown impl {impl!r}; choose from " + ", ".join(get_args(Impl)))
     if impl not in names:
@@ -159,6 +163,8 @@ def choose(
     if hindrance is not None:
         remedy = "use impl='auto'" if absent(impl) is None else f"{REMEDY[impl]}, or use impl='auto'"
         raise ImplementationError(f"{operation}: impl={impl!r} cannot run: {hindrance}; {remedy}")
+    if impl == "torch":
+        arguments.ordinary(operation, tensors)
     return _function(operation, impl)
 
 
@@ -183,8 +189,9 @@ def offered(operation: str) -> tuple[str, ...]:
 @cache
 def _function(operation: str, name: str) -> Callable[..., Any]:
     folder = "reference" if name == "torch" else name
-    module = importlib.import_module(f"rlaif_kernels.{folder}.{TABLE[operation][0]}")
-    function: Callable[..., Any] = getattr(module, operation)
+    general = SPECIAL_CASES.get(operation, operation)
+    module = importlib.import_module(f"rlaif_kernels.{folder}.{TABLE[general][0]}")
+    function: Callable[..., Any] = getattr(module, general)
     return function
 
 

@@ -26,8 +26,11 @@ def refuses(tensors: Sequence[Tensor | None], device: str) -> str | None:
             return f"needs plain tensors and got {type(tensor).__name__}"
         if tensor.device.type != device:
             return f"runs on {device.upper()} devices and got a tensor on {tensor.device}"
-        if tensor.layout != torch.strided or tensor.is_neg() or tensor.is_conj() or tensor.is_nested:
+        dense = tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_quantized)
+        if not dense or tensor.is_neg() or tensor.is_conj():
             return "needs dense tensors"
+        if tensor.data_ptr() == 0 and tensor.numel() > 0:  # zeros that autograd makes, or what was freed
+            return "needs tensors that have memory"
         if unpack_dual(tensor).tangent is not None:  # type: ignore[no-untyped-call]
             return "is not for forward-mode differentiation"
         devices.add(tensor.device)

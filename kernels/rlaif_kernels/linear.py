@@ -69,7 +69,11 @@ def linear_logprobs(
         return operators.linear_logprobs(backend, hidden, weight, targets, **options)
     unfit = rows.unfit(hidden, **transform)
     run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))
-    result: Said = run(hidden, weight, targets, **options)
+    try:
+        result: Said = run(hidden, weight, targets, **options)
+    except (IndexError, RuntimeError):
+        arguments.known("linear_logprobs", "targets", targets, len(weight), none=ignore_index)
+        raise
     return result
 
 
@@ -110,7 +114,11 @@ def kept_logprobs(
     tensors = (*_tensors(hidden, weight, targets, bias, temperature), kept)
     run = choose("kept_logprobs", impl, tensors, _everywhere(unfit))
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    result: Said = run(hidden, weight, targets, kept.long(), **options)
+    try:
+        result: Said = run(hidden, weight, targets, kept.long(), **options)
+    except (IndexError, RuntimeError):
+        arguments.known("kept_logprobs", "kept", kept, len(weight), none=None, remedy="fill up with -1")
+        raise
     return result
 
 
@@ -145,8 +153,8 @@ def linear_policy_loss(
 
     hidden [B,T,H], weight [V,H], targets [B,T] int64 (read where `mask`), the rest as in `policy_loss`. -> loss and
     metrics, and the log-probs and entropies [B,T], detached. Three matrix products in all, where those who compute the
-    logits once more for the gradient need four; rows whose gradient is exactly 0 (masked, clipped, without advantage)
-    take part in the first alone. Differentiable once.
+    logits once more for the gradient need four, as it does for the ratio "sequence" and in float16; rows whose gradient
+    is exactly 0 (masked, clipped, without advantage) take part in the first alone. Differentiable once.
 
     >>> hidden, weight, targets = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(4, 3), torch.tensor([[3, 0]])
     >>> old_logp, advantages, mask = torch.full((1, 2), 0.25).log(), torch.ones(1, 2), torch.tensor([[True, True]])
@@ -192,9 +200,13 @@ def linear_policy_loss(
     unfit = rows.unfit(hidden, **transform)
     given = (*_tensors(hidden, weight, targets, bias, temperature), mask, *tensors.values())
     run = choose("linear_policy_loss", impl, given, _everywhere(unfit))
-    result: LinearPolicyLoss = run(
-        hidden, weight, targets, old_logp, advantages, mask, bias=bias, **transform, **options
-    )
+    head = {"bias": bias, **transform}
+    try:
+        result: LinearPolicyLoss = run(hidden, weight, targets, old_logp, advantages, mask, **head, **options)
+    except (IndexError, RuntimeError):
+        asked, remedy = targets.where(mask, -100), "where nothing is asked, mask must be False"
+        arguments.known("linear_policy_loss", "targets", asked, len(weight), none=-100, remedy=remedy)
+        raise
     return result
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 
 from rlaif_kernels import arguments, operators, rows
-from rlaif_kernels.dispatch import Impl, choose, quick
+from rlaif_kernels.dispatch import Impl, ImplementationError, choose, quick
 
 __all__ = ["sharded_logprobs", "token_logprobs"]
 
@@ -67,15 +67,21 @@ def token_logprobs(
     if native and not (logits.requires_grad and torch.is_grad_enabled()):
         try:
             said = native.at_once(logits, targets, (temperature, softcap, scale, ignore_index), entropy, back=False)
-        except TypeError:
+        except (TypeError, ImplementationError):
             said = None  # what is wrong is said below
         if said is not None:
             return said[:2] if entropy else said[0]  # type: ignore[no-any-return]
     arguments.predicted("token_logprobs", "logits", logits, targets)
     if native and native.takes(logits, targets) and type(ignore_index) is int:
         transform = rows.Transform(temperature, softcap, scale, ignore_index)
-        found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
-        return found if entropy else found[0]  # type: ignore[no-any-return]
+        try:
+            found = rows.applied(logits, targets, transform, native, entropy, inplace_backward)  # type: ignore[no-untyped-call]
+            return found if entropy else found[0]  # type: ignore[no-any-return]
+        except IndexError:
+            arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=ignore_index)
+            raise
+        except ImplementationError:
+            pass  # another may
     arguments.transform("token_logprobs", targets, temperature, softcap, scale, ignore_index)
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
@@ -84,7 +90,11 @@ def token_logprobs(
         return operators.token_logprobs(backend, logits, targets, **options)
     unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})
-    result: Said = run(logits, targets, **options)
+    try:
+        result: Said = run(logits, targets, **options)
+    except (IndexError, RuntimeError):
+        arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=ignore_index)
+        raise
     return result
 
 
@@ -105,7 +115,8 @@ def sharded_logprobs(
 
     logits [..., W]: this process's columns, of the tokens `first`, `first` + 1, ...; targets [...]: ids in the whole
     vocabulary, the same in every process. Every process gets the whole result, and the gradient of its own logits, so
-    that a loss made of it must be counted once. What is exchanged are four numbers a position, once.
+    that a loss made of it must be counted once. What is exchanged are four numbers a position, once. A target outside
+    the vocabulary has the log-prob NaN: an error in one process would leave the others waiting for it.
 
     >>> first = torch.distributed.get_rank() * 1000  # doctest: +SKIP
     >>> rk.sharded_logprobs(logits[..., first : first + 1000], targets, first=first)  # doctest: +SKIP

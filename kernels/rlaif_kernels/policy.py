@@ -1,8 +1,9 @@
 """Policy loss straight from hidden states: every row's gradient is found while its logits are at hand.
 
 A token's gradient is known as soon as its log-prob is, so a block of rows goes through logits, loss and gradient at
-once: three matrix products, where computing the logits again for the backward pass makes four. Where one ratio is
-shared by a whole answer (GSPO), its gradient waits for all of the answer's tokens, and the logits are computed twice.
+once: three matrix products, where computing the logits again for the backward pass makes four. These four remain where
+one ratio is shared by a whole answer (GSPO), for its gradient waits for all of the answer's tokens; and in float16, for
+GPUs multiply gradients of logits in that, in which the small ones are 0 unless the loss's own scale is theirs before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from rlaif_kernels import chunked
 from rlaif_kernels.head import Gradients, Head
-from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, Ratio, token_weights
+from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, token_weights
 from rlaif_kernels.rows import Backend, Rows, Said, asked
 
 __all__ = ["linear_policy_loss"]
@@ -75,33 +76,44 @@ class LinearPolicy(torch.autograd.Function):
         tokens: dict[str, Tensor | None],
         options: dict[str, Any],
     ) -> tuple[Tensor, ...]:
-        head = Head(weight, bias)
+        head, wanted, ratio = Head(weight, bias), ctx.needs_input_grad[:3], options["ratio"]
         work = _Work(backend, loss, hidden, head, rows, tokens, options)
-        gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
-        ratio: Ratio = options["ratio"]
-        told = (work.by_answer if ratio == "sequence" else work.by_token)(gradients)
+        ctx.later, gradients = ratio == "sequence" or hidden.dtype == torch.float16, Gradients(None, None, None)
+        if ctx.later:
+            told, slopes = work.by_answer(any(wanted))
+            ctx.backend, ctx.rows = backend, rows
+            ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told, *slopes)
+        else:
+            gradients = Gradients.zeros(hidden, head, wanted)
+            told = work.by_token(gradients)
         mask = tokens["mask"]
         assert mask is not None
         assert told.entropy is not None
         logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
         said = loss(logp, **tokens, entropy=entropy, **options)
-        ctx.dtypes = [one if one is None else one.dtype for one in (hidden, weight, bias)]
-        # float16 waits for the scale that a loss is multiplied with, lest small numbers be 0 before.
-        ctx.gradients = [
-            one if one is None or dtype in (None, torch.float16) else one.to(dtype)
-            for one, dtype in zip(gradients, ctx.dtypes, strict=True)
-        ]
+        ctx.gradients = [one if one is None else one.to(hidden.dtype) for one in gradients]
         ctx.mark_non_differentiable(said.metrics, logp, entropy)
         return said.loss.clone(), said.metrics, logp, entropy  # a loss that is a view could not be divided in place
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.later:
+            return *_descended(ctx, of_loss), *(None,) * 5
         if ctx.gradients is None:
             raise RuntimeError("linear_policy_loss: its gradients were handed out already; they are found only once")
         found, ctx.gradients = ctx.gradients, None
-        given = zip(found, ctx.dtypes, strict=True)
-        return *[one if one is None else one.mul_(of_loss).to(dtype) for one, dtype in given], *(None,) * 5
+        return *[one if one is None else one.mul_(of_loss) for one in found], *(None,) * 5
+
+
+def _descended(ctx: Any, of_loss: Tensor) -> Iterator[Tensor | None]:
+    """The gradients, from those with respect to log-probs and entropies and that of the loss."""
+    hidden, weight, bias, _, _, *told, of_logp, of_entropy = ctx.saved_tensors
+    head = Head(weight, bias)
+    gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
+    slopes = of_logp * of_loss, of_entropy * of_loss
+    chunked.descend(ctx.backend, hidden, head, ctx.rows, Said(*told), slopes, gradients)
+    return (one if one is None else one.to(hidden.dtype) for one in gradients)
 
 
 class _Work:
@@ -148,20 +160,18 @@ class _Work:
         gradients.add(logits, its, chunked.within(place, moved), self.head, everything)
         return said
 
-    def by_answer(self, gradients: Gradients) -> Said:
-        """All log-probs first, then all gradients."""
+    def by_answer(self, learning: bool) -> tuple[Said, tuple[Tensor | None, Tensor | None]]:
+        """All log-probs first; with them, if `learning`, the gradients of the loss with respect to what is said."""
         its, part = chunked.taken(self.hidden, self.kept), self.rows.take(self.kept)
         said = chunked.forward(self.backend, its, self.head, part, True)
         told = said.map(lambda one: chunked.spread(one, self.kept, len(self.hidden)))
-        if any(one is not None for one in gradients):
-            mask = self.tokens["mask"]
-            assert mask is not None
-            assert told.entropy is not None
-            slopes = self._slopes(told.logp.view(mask.shape), told.entropy.view(mask.shape), self.tokens)
-            chunked.descend(
-                self.backend, self.hidden, self.head, self.rows, told, [one.flatten() for one in slopes], gradients
-            )
-        return told
+        if not learning:
+            return told, (None, None)
+        mask = self.tokens["mask"]
+        assert mask is not None
+        assert told.entropy is not None
+        slopes = self._slopes(told.logp.view(mask.shape), told.entropy.view(mask.shape), self.tokens)
+        return told, (slopes[0].flatten(), slopes[1].flatten())
 
     def _slopes(self, logp: Tensor, entropy: Tensor, tokens: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
         """The gradient of the loss with respect to log-probs and entropies, each [B,T]."""

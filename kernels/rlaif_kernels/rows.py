@@ -27,6 +27,7 @@ __all__ = [
     "applied",
     "asked",
     "dense",
+    "flow",
     "rows_of",
     "token_logprobs",
     "unfit",
@@ -199,6 +200,14 @@ def asked(targets: Tensor, temperature: float | Tensor, softcap: float | None, s
     return Rows(targets.reshape(-1).contiguous(), ignore_index, float(common), scale, softcap or 0.0, each)
 
 
+def flow(slope: Tensor | None) -> Tensor | None:
+    """A gradient as kernels read it: dense, and in memory, which zeros that autograd makes do not have."""
+    if slope is None:
+        return None
+    there = slope.resolve_neg().contiguous()
+    return there if there.data_ptr() or there.numel() == 0 else there.clone()
+
+
 def dense(logits: Tensor) -> Tensor:
     """Rows [N,W] or [A,B,W] that are dense each, however far apart, and no two in one place."""
     apart, room = logits.stride(), logits.shape[-1]
@@ -255,7 +264,7 @@ class Logprobs(torch.autograd.Function):
         # To be differentiated in its turn, or many gradients at once.
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
             return _by_definition(logits, targets, ctx.transform, of_logp, of_entropy), *(None,) * 5
-        slopes = [one if one is None else one.resolve_neg().reshape(-1).contiguous() for one in (of_logp, of_entropy)]
+        slopes = [one if one is None else one.view(-1) for one in map(flow, (of_logp, of_entropy))]
         rows, its = asked(targets, *ctx.transform), rows_of(logits)
         spread = entropy if entropy is None else entropy.reshape(-1)
         said = Said(told[0], spread, told[0], told[1])  # the log-probs themselves are not asked

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -35,35 +33,13 @@ def gae(
     if it was truncated. Nothing is read off the mask, and `next_values` only where an episode ends. gamma and lam are
     numbers, or [B]: one a row. With `cu_seqlens` [B+1] all tensors are [N], the sequences one after the other. `out` is
     where to put the two results, of their shape and dtype: new memory of their size costs more than they do.
-    Whoever still needs for a gradient what stood there is not told.
 
     >>> rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.full((1, 3), 0.5)
     >>> rk.gae(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=1.0)
     (tensor([[0.5000, 0.5000, 0.5000]]), tensor([[1., 1., 1.]]))
     """
-    if (
-        impl in ("auto", "native")
-        and not torch.compiler.is_compiling()
-        and not TURNED_OFF.get()
-        and getattr(rewards, "is_cpu", False)
-        and cu_seqlens is None
-        and (out is None or (type(out) is tuple and len(out) == 2))
-        and (native := quick("scans"))
-    ):
-        said = native.at_once((rewards, values, mask, dones, next_values), gamma, lam, out)
-        if said is not None:
-            return said  # type: ignore[no-any-return]
-    given = {"rewards": rewards, "values": values, "mask": mask}
-    ends = {"dones": dones, "next_values": next_values}
-    options = {"gamma": gamma, "lam": lam, **ends, "cu_seqlens": cu_seqlens}
-    _fit("gae", {**given, **ends}, cu_seqlens, gamma=gamma, lam=lam)
-    if out is not None:
-        _room_fits("gae", out, rewards, accumulation(rewards, values, next_values))
-    if torch.compiler.is_compiling() and (backend := operators.covering(impl, rewards, values, next_values)):
-        pair = operators.gae(backend, **given, **options)
-    else:
-        pair = choose("gae", impl, (rewards, values, mask, dones, next_values))(**given, **options)
-    return pair if out is None else (out[0].copy_(pair[0]), out[1].copy_(pair[1]))
+    given = (rewards, values, mask, dones, next_values)
+    return _gae("gae", given, gamma, lam, cu_seqlens, impl, out)  # type: ignore[return-value]
 
 
 def discounted_returns(
@@ -83,9 +59,8 @@ def discounted_returns(
     >>> rk.discounted_returns(torch.tensor([[0.0, 9.0, 1.0]]), torch.tensor([[True, False, True]]), gamma=0.5)
     tensor([[0.5000, 0.0000, 1.0000]])
     """
-    _fit("discounted_returns", {"rewards": rewards, "mask": mask, "dones": dones}, cu_seqlens, gamma=gamma)
-    nothing = torch.zeros_like(rewards)
-    return gae(rewards, nothing, mask, gamma=gamma, lam=1.0, dones=dones, cu_seqlens=cu_seqlens, impl=impl)[0]
+    given = (rewards, None, mask, dones, None)
+    return _gae("discounted_returns", given, gamma, 1.0, cu_seqlens, impl)[0]  # type: ignore[return-value]
 
 
 def lambda_returns(
@@ -108,10 +83,8 @@ def lambda_returns(
     >>> rk.lambda_returns(rewards, values, torch.ones(1, 3, dtype=torch.bool), lam=0.5)
     tensor([[0.6250, 0.7500, 1.0000]])
     """
-    ends: dict[str, Any] = {"dones": dones, "next_values": next_values}
-    given = {"rewards": rewards, "values": values, "mask": mask, **ends}
-    _fit("lambda_returns", given, cu_seqlens, gamma=gamma, lam=lam)
-    return gae(rewards, values, mask, gamma=gamma, lam=lam, **ends, cu_seqlens=cu_seqlens, impl=impl)[1]
+    given = (rewards, values, mask, dones, next_values)
+    return _gae("lambda_returns", given, gamma, lam, cu_seqlens, impl)[1]  # type: ignore[return-value]
 
 
 def vtrace(
@@ -150,15 +123,67 @@ def vtrace(
         "trace_clip": trace_clip,
         "cu_seqlens": cu_seqlens,
     }
-    tensors = (log_ratios, *others.values())
-    if torch.compiler.is_compiling() and (backend := operators.covering(impl, rewards, *tensors)):
+    if torch.compiler.is_compiling() and (
+        backend := operators.covering(impl, rewards, log_ratios, values, next_values)
+    ):
         return operators.vtrace(backend, log_ratios=log_ratios, **others, **options)
-    run = choose("vtrace", impl, tensors)
+    run = choose("vtrace", impl, (log_ratios, *others.values(), *_tensors(gamma, lam, cu_seqlens)))
     pair: tuple[Tensor, Tensor] = run(log_ratios, **others, **options)
     return pair
 
 
+NAMES = ("rewards", "values", "mask", "dones", "next_values")
 OPTIONAL = ("dones", "next_values")
+WANTED = {"gae": (True, True), "discounted_returns": (True, False), "lambda_returns": (False, True)}
+
+
+def _gae(
+    operation: str,
+    given: tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None],
+    gamma: float | Tensor,
+    lam: float | Tensor,
+    cu_seqlens: Tensor | None,
+    impl: Impl,
+    out: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """`gae`, or what of it is WANTED by one of its special cases; given has NAMES, and no values where they are 0."""
+    rewards = given[0]
+    if (
+        impl in ("auto", "native")
+        and not torch.compiler.is_compiling()
+        and not TURNED_OFF.get()
+        and getattr(rewards, "is_cpu", False)
+        and cu_seqlens is None
+        and (out is None or _writable(out))
+        and (native := quick("scans"))
+        and (given[1] is not None or operation == "discounted_returns")
+    ):
+        said = native.at_once(given, gamma, lam, out, WANTED[operation])
+        if said is not None:
+            return said  # type: ignore[no-any-return]
+    named = dict(zip(NAMES, given, strict=True))
+    discounts = {"gamma": gamma, "lam": lam}
+    its = {name: one for name, one in named.items() if name != "values" or operation != "discounted_returns"}
+    _fit(operation, its, cu_seqlens, **discounts)
+    if out is not None:
+        _room_fits(operation, out, rewards, accumulation(rewards, given[1], given[4]))
+    options = {**named, **discounts, "cu_seqlens": cu_seqlens}
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, rewards, given[1], given[4])):
+        pair = operators.gae(backend, **options)
+    else:
+        pair = choose(operation, impl, (*given, *_tensors(gamma, lam, cu_seqlens)))(**options)
+    return pair if out is None else (out[0].copy_(pair[0]), out[1].copy_(pair[1]))
+
+
+def _tensors(*given: object) -> list[Tensor]:
+    return [one for one in given if isinstance(one, Tensor)]
+
+
+def _writable(out: object) -> bool:
+    """Whether this is a pair that results can be put into unless something is unusual about its tensors."""
+    if type(out) is not tuple or len(out) != 2:
+        return False
+    return not (getattr(out[0], "requires_grad", True) or getattr(out[1], "requires_grad", True))
 
 
 def _fit(
@@ -183,3 +208,6 @@ def _room_fits(operation: str, out: tuple[Tensor, Tensor], like: Tensor, dtype: 
         arguments.matching(operation, like, **{name: one})
         if one.dtype != dtype:
             raise TypeError(f"{operation}: {name} is {one.dtype}, expected {dtype}")
+        arguments.ordinary(operation, [one])
+        if one.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{operation}: {name} requires grad, which results do not have; give its .detach()")

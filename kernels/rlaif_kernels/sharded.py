@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
-from rlaif_kernels.rows import Backend, Rows, Said, asked, dense
+from rlaif_kernels.rows import Backend, Rows, Said, asked, dense, flow
 
 __all__ = ["sharded_logprobs"]
 
@@ -71,7 +71,7 @@ class Sharded(torch.autograd.Function):
         logits, targets, temperatures, *told = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
             return (None,) * 6
-        slopes = [one if one is None else one.resolve_neg().contiguous() for one in (of_logp, of_entropy)]
+        slopes = flow(of_logp), flow(of_entropy)
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         rows = Rows(*(targets, *ctx.asked, temperatures))
         ctx.backend.descend(dense(logits), rows, ctx.first, Said(*told), *slopes, gradient)

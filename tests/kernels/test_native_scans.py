@@ -192,3 +192,12 @@ def test_the_binary_says_how_it_was_built() -> None:
         assert info["threads"] == "torch's threads"
         assert native.binary.members(2) == 2
     assert all(info.values())
+
+
+def test_sums_of_rewards_alone_make_no_values_and_no_advantages() -> None:
+    rewards, mask = torch.randn(4, 9), torch.rand(4, 9) < 0.7
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as seen:
+        said = rk.discounted_returns(rewards, mask, gamma=0.9)
+    made = {event.key: event.count for event in seen.key_averages() if event.key.startswith("aten::")}
+    assert made == {"aten::empty_like": 1, "aten::empty_strided": 1}
+    torch.testing.assert_close(said, rk.discounted_returns(rewards, mask, gamma=0.9, impl="torch"))

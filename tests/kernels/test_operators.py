@@ -53,3 +53,19 @@ def test_a_graph_never_holds_all_logits(loss: bool) -> None:
     torch.testing.assert_close(compiled(*given), call(*given))
     assert torch.Size([VOCABULARY, 8]) in held
     assert not [shape for shape in held if shape.numel() >= ROWS * VOCABULARY and shape[-1] != 8]
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs"])
+def test_a_graph_names_a_target_outside_the_vocabulary(name: str) -> None:
+    torch._dynamo.reset()
+    graph = torch.compile(compiling.CALLS[name], backend="eager", fullgraph=True)
+    astray = compiling.TARGETS.clone()
+    x = torch.randn(6, 40)
+    graph(x, "auto")
+    try:
+        compiling.TARGETS[3] = 40
+        with pytest.raises(IndexError, match=rf"^{name}: targets\[3\] is 40, not in a vocabulary of 40; "):
+            graph(x, "auto")
+    finally:
+        compiling.TARGETS.copy_(astray)

@@ -119,6 +119,25 @@ def test_torch_func_transforms_what_is_computed_by_definition(name: str) -> None
     torch.testing.assert_close(torch.func.grad(lambda x: run(x).square().sum())(x), leaf.grad)
 
 
+@pytest.mark.parametrize("name", ["gae", "vtrace", "lambda_returns", "discounted_returns"])
+def test_scans_of_many_batches_are_computed_by_definition(name: str) -> None:
+    given = given_to(name)
+    tensors = {name: one for name, one in given.items() if isinstance(one, torch.Tensor) and one.ndim == 2}
+    many = {name: torch.stack([one, one.flip(0)]) for name, one in tensors.items()}
+    packed = {name: one.flatten(1) for name, one in many.items()}
+
+    def run(given: dict[str, Any], **others: Any) -> Any:
+        return getattr(rk, name)(**{**given, **others})
+
+    rest = {name: one for name, one in given.items() if name not in tensors}
+    cuts = {**rest, "cu_seqlens": torch.tensor([0, 2, 2, 6]), "gamma": 0.9, "lam": 0.8}
+    for its, others in ((many, rest), (packed, {k: v for k, v in cuts.items() if k in (*rest, "cu_seqlens")})):
+        said = torch.vmap(lambda one, others=others: run(one, **others))(its)
+        alone = [run({name: one[n] for name, one in its.items()}, **others) for n in range(2)]
+        wanted = torch.stack(alone) if isinstance(said, torch.Tensor) else tuple(map(torch.stack, zip(*alone)))  # noqa: B905
+        torch.testing.assert_close(said, wanted)
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_torchs_defaults_have_no_say(name: str) -> None:
     """Memory whose address is handed over is of the dtype and on the device that the kernels write to."""
@@ -145,8 +164,16 @@ def test_torchs_defaults_have_no_say(name: str) -> None:
 @pytest.mark.parametrize("name", LOCAL)
 def test_the_choice_of_implementation_arrives(name: str) -> None:
     arguments, options = CALLS[name]()
-    with pytest.raises(ValueError, match="unknown impl 'fastest'"):
+    with pytest.raises(ValueError, match=f"^{name}: unknown impl 'fastest'"):
         getattr(rk, name)(*arguments, **options, impl="fastest")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", [name for name in LOCAL if "native" in rk.implementations(name)])
+def test_a_choice_that_cannot_run_names_the_operation_that_was_called(name: str) -> None:
+    given = {k: one.to("meta") if isinstance(one, torch.Tensor) else one for k, one in given_to(name).items()}
+    with pytest.raises(rk.ImplementationError, match=f"^{name}: impl='native' cannot run: .* on meta"):
+        getattr(rk, name)(**given, impl="native")
 
 
 @pytest.mark.parametrize("impl", rk.implementations("gae"))
@@ -297,6 +324,51 @@ def test_bad_arguments_are_named(case: str) -> None:
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+FLAWED = torch.tensor([[4, 0, 7], [7, -1, -1]])
+ASTRAY: dict[str, tuple[dict[str, Any], str]] = {
+    "token_logprobs": ({"logits": torch.zeros(2, 3, 5), "ignore_index": 7}, "give ignore_index, 7"),
+    "linear_logprobs": ({"hidden": STATES, "weight": MATRIX, "ignore_index": 7}, "give ignore_index, 7"),
+    "linear_policy_loss": (
+        {"hidden": STATES, "weight": MATRIX, "old_logp": ONES, "advantages": ONES, "mask": FLAWED != 7},
+        "mask must be False",
+    ),
+}
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    ("name", "impl"), [(name, impl) for name in ASTRAY for impl in ["auto", *rk.implementations(name)]]
+)
+def test_a_target_outside_the_vocabulary_is_named(name: str, impl: Any, grad: bool) -> None:
+    given, remedy = ASTRAY[name]
+    leaf = next(iter(given))
+    given = {**given, leaf: given[leaf].clone().requires_grad_(grad)}
+    for astray in (-1, 5, 2**40):
+        targets = FLAWED.masked_fill(FLAWED == -1, astray)
+        its = rf"targets\[1, 1\] is {astray}, not in a vocabulary of 5 \(and 1 more are wrong\)"
+        with pytest.raises(IndexError, match=f"^{name}: {its}; where nothing is asked, {remedy}$"):
+            getattr(rk, name)(**given, targets=targets, impl=impl)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("impl", ["auto", *rk.implementations("kept_logprobs")])
+def test_a_kept_token_outside_the_vocabulary_is_named(impl: Any, dtype: torch.dtype) -> None:
+    kept = torch.tensor([[0, 1], [4, 5]], dtype=dtype)
+    with pytest.raises(
+        IndexError, match=r"^kept_logprobs: kept\[1, 1\] is 5, not in a vocabulary of 5; fill up with -1$"
+    ):
+        rk.kept_logprobs(STATES[0, :2], MATRIX, IDS[0, :2], kept, impl=impl)
+
+
+def test_an_error_of_another_kind_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(reference.linear, "token_logprobs", fails)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        rk.linear_logprobs(STATES, MATRIX, IDS, impl="torch")
 
 
 @pytest.mark.parametrize("name", LOCAL)

@@ -21,6 +21,7 @@ NO_ROOM: list[tuple[Any, type[Exception], str]] = [
     ((ROOM, None), TypeError, r"out\[1\] must be a tensor, got NoneType"),
     ((ROOM,), TypeError, "out must be a pair of tensors, got tuple"),
     (ROOM, TypeError, "out must be a pair of tensors, got Tensor"),
+    ((ROOM, ROOM.clone().requires_grad_()), ValueError, r"out\[1\] requires grad, which results do not have"),
 ]
 
 
@@ -51,3 +52,21 @@ def test_arrays_of_others_go_in_and_out_without_a_copy(impl: str) -> None:
 def test_what_does_not_fit_is_refused(out: Any, error: type[Exception], message: str, impl: str) -> None:
     with pytest.raises(error, match=f"^gae: {message}"):
         rk.gae(ONES, ONES, MASK, out=out, impl=impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_whoever_kept_what_stood_there_for_a_gradient_is_told(impl: str) -> None:
+    out, leaf = (torch.ones(2, 3), torch.ones(2, 3)), torch.ones(2, 3, requires_grad=True)
+    for room in out:
+        product = (leaf * room).sum()
+        rk.gae(ONES, ONES, MASK, out=out, impl=impl)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            product.backward()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_what_is_learnt_may_be_written_over_where_nothing_is_recorded(impl: str) -> None:
+    leaf = torch.zeros(2, 3, requires_grad=True)
+    with torch.no_grad():
+        rk.gae(ONES, ONES, MASK, out=(leaf, ROOM), impl=impl)
+    assert torch.equal(leaf.detach(), rk.gae(ONES, ONES, MASK)[0])

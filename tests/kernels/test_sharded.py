@@ -12,6 +12,7 @@ import interpreter
 
 PROGRAM = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import distributed
@@ -58,9 +59,26 @@ forbidden[1, 0, :21] = torch.finfo(torch.float32).min  # a whole shard, and slop
 compare(forbidden, temperature=0.7, softcap=4.0)
 compare(forbidden)
 compare(torch.cat([logits[..., :21] + 300, logits[..., 21:] - 300], -1), 1e-4)
-own = logits[..., first:stop].float()
-if impl != "torch":
-    beyond = rk.sharded_logprobs(own, torch.full((2, 3), 50), first=first, impl=impl)
+# As one graph, and in several threads at once, each with a group of its own.
+own = logits[..., first:stop].float().nan_to_num(0.0, neginf=-9.0)
+said, options = rk.sharded_logprobs, {"first": first, "entropy": True, "temperature": warm}
+
+
+def both_ways(run, **more):
+    leaf = own.clone().requires_grad_()
+    found = run(leaf, targets, **options, **more)
+    return [*found, *torch.autograd.grad((found[0] * 2 + found[1]).sum(), leaf)]
+
+
+if impl == "torch":
+    for one, other in zip(both_ways(torch.compile(said, backend="aot_eager", fullgraph=True)), both_ways(said)):
+        torch.testing.assert_close(one, other)
+alone, groups = both_ways(said, impl=impl), [distributed.new_group([0, 1]) for _ in range(8)]
+with ThreadPoolExecutor(1 if impl == "triton" else 4) as pool:  # whose interpreter can do one thing at a time
+    for together in pool.map(lambda group: both_ways(said, impl=impl, group=group), groups):
+        assert all(map(torch.equal, together, alone))
+for astray in (50, -1):
+    beyond = rk.sharded_logprobs(own, torch.full((2, 3), astray), first=first, impl=impl)
     assert beyond.isnan().all()
 distributed.destroy_process_group()
 """

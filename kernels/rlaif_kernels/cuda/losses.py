@@ -6,8 +6,7 @@ pass multiplies the slopes.
 
 from __future__ import annotations
 
-import math
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,54 +14,17 @@ from torch.autograd.function import once_differentiable
 
 from rlaif_kernels import cuda
 from rlaif_kernels.cuda import address, plain
-from rlaif_kernels.reference.losses import METRICS, Aggregation, Estimator, Objective, PolicyLoss, Ratio
+from rlaif_kernels.loss_options import TOKENS, arranged
+from rlaif_kernels.reference.losses import METRICS, PolicyLoss
 from rlaif_kernels.reference.numbers import accumulation
 
 __all__ = ["policy_loss"]
 
-# The order of the enumerations in csrc/cuda/kernels.hpp.
-ESTIMATORS = get_args(Estimator)
-SHARES = (*get_args(Aggregation), "given")
 
-
-def policy_loss(
-    logp: Tensor,
-    old_logp: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    *,
-    objective: Objective = "clip",
-    ratio: Ratio = "token",
-    low: float = 0.2,
-    high: float = 0.2,
-    dual: float | None = None,
-    aggregation: Aggregation | Tensor = "token_mean",
-    length: int | None = None,
-    reference: Tensor | None = None,
-    kl: float = 0.0,
-    kl_value: Estimator = "k3",
-    kl_gradient: Estimator = "k2",
-    entropy: Tensor | None = None,
-    entropy_weight: float = 0.0,
-    correction: Tensor | None = None,
-) -> PolicyLoss:
-    """`reference.policy_loss`."""
-    weights = aggregation if isinstance(aggregation, Tensor) else None
-    others = (old_logp, advantages, mask, reference, correction, weights)
-    options = (
-        objective == "cispo",
-        ratio == "sequence",
-        1 - low,
-        1 + high,
-        math.inf if dual is None else dual,
-        kl,
-        entropy_weight,
-        ESTIMATORS.index(kl_value),
-        ESTIMATORS.index(kl_gradient),
-        SHARES.index(aggregation if isinstance(aggregation, str) else "given"),
-        float(length or 1),
-    )
-    return PolicyLoss(*Policy.apply(logp, entropy, others, options))  # type: ignore[no-untyped-call]
+def policy_loss(logp: Tensor, *tokens: Tensor, entropy: Tensor | None = None, **options: Any) -> PolicyLoss:
+    """`reference.policy_loss` of old log-probs, advantages, mask and its other options, none left out."""
+    given, (share, length, *numbers) = arranged(dict(zip(TOKENS, tokens, strict=False), **options))
+    return PolicyLoss(*Policy.apply(logp, entropy, given, (*numbers, share, float(length))))  # type: ignore[no-untyped-call]
 
 
 class Policy(torch.autograd.Function):
@@ -73,7 +35,7 @@ class Policy(torch.autograd.Function):
         ctx: Any,
         logp: Tensor,
         entropy: Tensor | None,
-        others: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None],
+        others: list[Tensor],
         options: tuple[Any, ...],
     ) -> tuple[Tensor, Tensor]:
         old_logp, advantages, mask, reference, correction, weights = others

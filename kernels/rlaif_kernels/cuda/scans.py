@@ -23,7 +23,7 @@ FEW_PACKED = 32  # sequences up to which every one of them gets the blocks that 
 
 def gae(
     rewards: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     mask: Tensor,
     *,
     gamma: float | Tensor = 1.0,
@@ -59,7 +59,7 @@ def vtrace(
 def _scan(
     log_ratios: Tensor | None,
     rewards: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     mask: Tensor,
     dones: Tensor | None,
     next_values: Tensor | None,

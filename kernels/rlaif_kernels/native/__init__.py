@@ -50,8 +50,10 @@ def refuses(tensors: Sequence[Tensor | None]) -> str | None:
             return "is not for tensors that torch.func has wrapped"
         if tensor.device.type != "cpu":
             return f"runs on the CPU and got a tensor on {tensor.device}"
-        if tensor.layout != torch.strided or tensor.is_neg():
+        if tensor.layout != torch.strided or tensor.is_neg() or tensor.is_nested or tensor.is_quantized:
             return "needs dense tensors"
+        if tensor.data_ptr() == 0 and tensor.numel() > 0:  # zeros that autograd makes, or what was freed
+            return "needs tensors that have memory"
     return "cannot be traced by torch.compile" if torch.compiler.is_compiling() else None
 
 

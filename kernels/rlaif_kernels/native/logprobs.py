@@ -15,7 +15,8 @@ from torch import float32 as single
 
 from rlaif_kernels import rows as row_kernels
 from rlaif_kernels import sharded
-from rlaif_kernels.native import KINDS, address, binary, quick
+from rlaif_kernels.dispatch import ImplementationError
+from rlaif_kernels.native import KINDS, address, binary, quick, refuses
 from rlaif_kernels.rows import Rows, Said
 
 __all__ = [
@@ -72,18 +73,21 @@ def at_once(
     """Log-probs and entropies, shaped as the targets, of logits [..., V] and a `Transform` that are plain; else None.
 
     The binary looks at the tensors by itself: asking them in Python what they are takes ten times as long. `back`: the
-    way back will be gone, which needs the third, `Said.largest` and `Said.logsum` as [2,N].
+    way back will be gone, which needs the third, `Said.largest` and `Said.logsum` as [2,N]. Raises ImplementationError
+    for tensors whose addresses are not for the binary at all.
     """
     temperature, softcap, scale, ignored = transform
-    if variant or not quick or type(temperature) is not float:
-        return None
-    logp = empty_like(targets, dtype=single)
-    spread = empty_like(targets, dtype=single) if entropy else None
-    told = targets.new_empty(2, targets.numel(), dtype=single) if back else None
-    done = binary.logprobs_at_once(
-        logits, targets, logp, spread, told, temperature, scale, softcap, ignored, get_num_threads()
-    )
-    return (logp, spread, told) if done else None
+    if not variant and quick and type(temperature) is float:
+        logp = empty_like(targets, dtype=single)
+        spread = empty_like(targets, dtype=single) if entropy else None
+        told = targets.new_empty(2, targets.numel(), dtype=single) if back else None
+        threads = get_num_threads()
+        if binary.logprobs_at_once(logits, targets, logp, spread, told, temperature, scale, softcap, ignored, threads):
+            return logp, spread, told
+    hindrance = refuses((logits, targets))
+    if hindrance is not None:
+        raise ImplementationError(hindrance)
+    return None
 
 
 def takes(logits: Tensor, targets: Tensor) -> bool:

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlaif_kernels.loss_options import TOKENS, arranged
 from rlaif_kernels.native import address, binary
-from rlaif_kernels.reference.losses import METRICS, Aggregation, Estimator, Objective, PolicyLoss, Ratio
+from rlaif_kernels.reference.losses import METRICS, PolicyLoss
 
-__all__ = ["arranged", "measured", "policy_loss"]
+__all__ = ["measured", "policy_loss"]
 
-# In the order of csrc/policy.hpp.
-ESTIMATORS, AGGREGATIONS = get_args(Estimator), get_args(Aggregation)
 variant = ""
 """One of `binary.variants()`, by default the first: tests try them all."""
 
 
-def policy_loss(
-    logp: Tensor,
-    old_logp: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    *,
-    objective: Objective = "clip",
-    ratio: Ratio = "token",
-    low: float = 0.2,
-    high: float = 0.2,
-    dual: float | None = None,
-    aggregation: Aggregation | Tensor = "token_mean",
-    length: int | None = None,
-    reference: Tensor | None = None,
-    kl: float = 0.0,
-    kl_value: Estimator = "k3",
-    kl_gradient: Estimator = "k2",
-    entropy: Tensor | None = None,
-    entropy_weight: float = 0.0,
-    correction: Tensor | None = None,
-) -> PolicyLoss:
-    given, options = arranged(locals())
+def policy_loss(logp: Tensor, *tokens: Tensor, entropy: Tensor | None = None, **options: Any) -> PolicyLoss:
+    """`reference.policy_loss` of old log-probs, advantages, mask and its other options, none left out."""
+    given, numbers = arranged(dict(zip(TOKENS, tokens, strict=False), **options))
     if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (logp, entropy)):
-        return PolicyLoss(*_PolicyLoss.apply(logp, entropy, given, options))  # type: ignore[no-untyped-call]
-    return PolicyLoss(*measured(logp, entropy, given, options, slopes=False)[:2])
-
-
-def arranged(of: dict[str, Any]) -> tuple[list[Tensor | None], tuple[float, ...]]:
-    """The arguments of `policy_loss`, but for log-probs and entropies, as `measured` takes them."""
-    aggregation = of["aggregation"]
-    named = isinstance(aggregation, str)
-    options = (
-        AGGREGATIONS.index(aggregation) if named else len(AGGREGATIONS),
-        of["length"] or 1,
-        of["objective"] == "cispo",
-        of["ratio"] == "sequence",
-        1 - of["low"],
-        1 + of["high"],
-        math.inf if of["dual"] is None else of["dual"],
-        of["kl"],
-        of["entropy_weight"],
-        ESTIMATORS.index(of["kl_value"]),
-        ESTIMATORS.index(of["kl_gradient"]),
-    )
-    names = ("old_logp", "advantages", "mask", "reference", "correction")
-    return [*[of[name] for name in names], None if named else aggregation], options
+        return PolicyLoss(*_PolicyLoss.apply(logp, entropy, given, numbers))  # type: ignore[no-untyped-call]
+    return PolicyLoss(*measured(logp, entropy, given, numbers, slopes=False)[:2])
 
 
 class _PolicyLoss(torch.autograd.Function):

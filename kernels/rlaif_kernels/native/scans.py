@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, empty_like, get_num_threads
+from torch.autograd.graph import increment_version
 
 from rlaif_kernels.native import address, binary
 from rlaif_kernels.reference.numbers import accumulation
@@ -16,7 +17,7 @@ variant = ""
 
 def gae(
     rewards: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     mask: Tensor,
     *,
     gamma: float | Tensor = 1.0,
@@ -47,7 +48,7 @@ def vtrace(
 
 
 def _scan(
-    floats: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    floats: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None],
     flags: tuple[Tensor, Tensor | None],
     cu_seqlens: Tensor | None,
     gamma: float | Tensor,
@@ -85,17 +86,26 @@ def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 def at_once(
-    given: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
+    given: tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None],
     gamma: float | Tensor,
     lam: float | Tensor,
     out: tuple[Tensor, Tensor] | None,
-) -> tuple[Tensor, Tensor] | None:
+    wanted: tuple[bool, bool] = (True, True),
+) -> tuple[Tensor | None, Tensor | None] | None:
     """`gae` of rewards, values, mask, dones and next values, where they are dense rows in float32; None elsewhere.
 
     The binary looks at them by itself: for short rows, asking each in Python what it is takes ten times as long.
+    Without `out`, None stands for a result that is not wanted.
     """
     if variant:
         return None
-    first, second = out or (empty_like(given[0]), empty_like(given[0]))
-    done = binary.gae_at_once(*given, first, second, gamma, lam, get_num_threads())
-    return (first, second) if done else None
+    rewards = given[0]
+    try:
+        first, second = out or (empty_like(rewards) if wanted[0] else None, empty_like(rewards) if wanted[1] else None)
+    except RuntimeError:
+        return None  # there is nothing like some tensors that are out of the ordinary
+    if not binary.gae_at_once(*given, first, second, gamma, lam, get_num_threads()):
+        return None
+    if out is not None:
+        increment_version(out)  # whoever kept what stood there for a gradient is told
+    return first, second

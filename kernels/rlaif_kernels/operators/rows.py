@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif_kernels import chunked
+from rlaif_kernels import arguments, chunked
 from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.operators.registry import define, part
 from rlaif_kernels.rows import Rows, Said, asked, dense
@@ -26,7 +26,11 @@ def _said(said: Said) -> tuple[Tensor, ...]:
 def _logprobs(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
     *numbers, backend = rest
     rows = Rows(*(targets, *numbers, temperatures))
-    return _said(part(backend, "logprobs").forward(dense(logits), rows, True))
+    try:
+        return _said(part(backend, "logprobs").forward(dense(logits), rows, True))
+    except IndexError:
+        arguments.known("token_logprobs", "targets", targets, logits.shape[-1], none=rows.ignored)
+        raise
 
 
 def _logprobs_fake(logits: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, ...]:
@@ -97,7 +101,11 @@ def token_logprobs(
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     temperatures, *numbers, backend = rest
     rows, kernels = Rows(*(targets, *numbers, temperatures)), part(backend, "logprobs")
-    kernels.check(rows, len(weight))
+    try:
+        kernels.check(rows, len(weight))
+    except IndexError:
+        arguments.known("linear_logprobs", "targets", targets, len(weight), none=rows.ignored)
+        raise
     which = chunked.kept(rows.targets != rows.ignored)
     its, asked_of = chunked.taken(hidden, which), rows.take(which)
     if backend == "triton" and len(its) > 0:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlaif_kernels import native
+from rlaif_kernels.loss_options import arranged
 from rlaif_kernels.operators.registry import define, part
 from rlaif_kernels.reference.losses import METRICS, PolicyLoss
-
-if native.missing is None:
-    from rlaif_kernels.native import losses
 
 __all__ = ["gae", "policy_loss", "vtrace"]
 
@@ -24,15 +22,10 @@ def _scan(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(
         tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float], backend: str
     ) -> tuple[Tensor, Tensor]:
-        return getattr(part(backend, "scans"), name)(**_named(tensors, names, numbers))  # type: ignore[no-any-return]
+        given = dict(zip(names.split(","), [*tensors, *numbers], strict=True))
+        return getattr(part(backend, "scans"), name)(**given)  # type: ignore[no-any-return]
 
     return run
-
-
-def _named(tensors: Sequence[Tensor | None], names: str, numbers: Sequence[float]) -> dict[str, Any]:
-    """Tensors first, then numbers, by the names they are given; a tensor that is not there is left out."""
-    given = zip(names.split(","), [*tensors, *numbers], strict=True)
-    return {name: one for name, one in given if one is not None}
 
 
 def _scan_fake(tensors: Sequence[Tensor | None], *_: Any) -> tuple[Tensor, Tensor]:
@@ -54,12 +47,7 @@ def _called(name: str, backend: str, **given: Any) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def gae(backend: str, **given: Any) -> tuple[Tensor, Tensor]:
-    return _called("gae", backend, **given)
-
-
-def vtrace(backend: str, **given: Any) -> tuple[Tensor, Tensor]:
-    return _called("vtrace", backend, **given)
+gae, vtrace = partial(_called, "gae"), partial(_called, "vtrace")
 
 
 def _loss(logp: Tensor, entropy: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
@@ -101,7 +89,7 @@ define(
 
 
 def policy_loss(logp: Tensor, entropy: Tensor | None, **of: Any) -> PolicyLoss:
-    given, options = losses.arranged(of)
+    given, options = arranged(of)
     detached = [one if one is None else one.detach() for one in given]
     loss, metrics, *_ = torch.ops.rlaif.policy_loss(logp, entropy, *detached, [float(one) for one in options])
     return PolicyLoss(loss, metrics)

@@ -47,7 +47,8 @@ def sharded_logprobs(
     """`token_logprobs` where each process of `group` has the logits [..., W] of the tokens from `first` on.
 
     Of every position a process tells the others four numbers: its largest z, the sum of e^(z - largest), the sum of
-    e^(z - largest) (z - largest), and the target's z where it has it. A gradient reaches a process's own logits.
+    e^(z - largest) (z - largest), and the target's z, or NaN where another has it. A gradient reaches a process's own
+    logits. The log-prob of a target that none has is NaN.
     """
     ignored = targets == ignore_index
     z = z_of(logits, ignored, temperature, softcap, scale)
@@ -56,18 +57,20 @@ def sharded_logprobs(
     power = below.exp()
     own = (targets >= first) & (targets < first + logits.shape[-1]) & ~ignored
     place = (targets - first).where(own, 0).unsqueeze(-1)
-    chosen = z.gather(-1, place).squeeze(-1).where(own, 0.0)
+    chosen = z.gather(-1, place).squeeze(-1).where(own, torch.nan)
     moment = (power * below.masked_fill(power == 0.0, 0.0)).sum(-1)
     said = torch.stack([largest, power.sum(-1), moment, chosen], -1)
     others = [torch.empty_like(said) for _ in range(distributed.get_world_size(group))]
     distributed.all_gather(others, said.detach().contiguous(), group=group)
     others[distributed.get_rank(group)] = said
     tops, masses, moments, choices = torch.stack(others).unbind(-1)
+    told = ~choices.isnan()
+    chosen = choices.where(told, 0.0).sum(0).where(told.any(0), torch.nan)
     top = tops.amax(0)
     apart = tops - top.masked_fill(top == -torch.inf, 0.0)
     share = apart.exp()
     mass = (share * masses).sum(0)
-    logp = (choices.sum(0) - top - mass.log()).masked_fill(ignored, 0.0)
+    logp = (chosen - top - mass.log()).masked_fill(ignored, 0.0)
     if not entropy:
         return logp
     moment = (share * (moments + apart.masked_fill(share == 0.0, 0.0) * masses)).sum(0)

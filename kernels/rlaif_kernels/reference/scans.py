@@ -18,7 +18,7 @@ __all__ = ["discounted_returns", "gae", "lambda_returns", "vtrace"]
 
 def gae(
     rewards: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     mask: Tensor,
     *,
     gamma: float | Tensor = 1.0,
@@ -33,23 +33,23 @@ def gae(
     The tokens where `mask` is False count as cut out: delta looks from one unmasked token to the next.
     An episode ends where `dones` is True and at each row's last unmasked token; what follows it is worth `next_values`
     there: 0 (the default) if it terminated, V(s') if it was truncated. gamma and lam are numbers, or [B]: one a row.
+    Values that are None are 0.
     """
     packing = Packing(cu_seqlens)
+    values = torch.zeros_like(rewards) if values is None else values
     rewards, values, mask = (packing.rows(each) for each in (rewards, values, mask))
     dtype = accumulation(rewards, values, next_values)
     gamma, lam = _per_row(gamma, dtype), _per_row(lam, dtype)
-    advantages = torch.zeros(rewards.shape, dtype=dtype, device=rewards.device)
-    carry = advantages.new_zeros(len(rewards))
+    carry = torch.zeros(len(rewards), dtype=dtype, device=rewards.device)
 
-    def visit(t: int, here: Tensor, delta: Tensor, end: Tensor) -> None:
+    def visit(_: int, here: Tensor, value: Tensor, delta: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal carry
         advantage = delta + gamma * lam * torch.where(end, 0.0, carry)
-        advantages[:, t] = torch.where(here, advantage, 0.0)
         carry = torch.where(here, advantage, carry)
+        return advantage, advantage + value
 
-    _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
-    returns = torch.where(mask, advantages + values.to(dtype), 0.0)
-    return packing.flat(advantages), packing.flat(returns.detach())
+    said = _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
+    return packing.flat(said[0]), packing.flat(said[1])
 
 
 def discounted_returns(
@@ -64,8 +64,7 @@ def discounted_returns(
 
     That is `gae` with nothing expected (V = 0) and nothing smoothed away (lam = 1).
     """
-    nothing = torch.zeros_like(rewards)
-    return gae(rewards, nothing, mask, gamma=gamma, lam=1.0, dones=dones, cu_seqlens=cu_seqlens)[0]
+    return gae(rewards, None, mask, gamma=gamma, lam=1.0, dones=dones, cu_seqlens=cu_seqlens)[0]
 
 
 def lambda_returns(
@@ -114,37 +113,44 @@ def vtrace(
     gamma, lam = _per_row(gamma, dtype), _per_row(lam, dtype)
     ratio = log_ratios.detach().to(dtype).exp()
     rho, trace = ratio.clamp(max=rho_clip), ratio.clamp(max=trace_clip)
-    targets = torch.zeros(rewards.shape, dtype=dtype, device=rewards.device)
-    advantages, carry = torch.zeros_like(targets), targets.new_zeros(len(rewards))
+    carry = torch.zeros(len(rewards), dtype=dtype, device=rewards.device)
 
-    def visit(t: int, here: Tensor, delta: Tensor, end: Tensor) -> None:
+    def visit(t: int, here: Tensor, value: Tensor, delta: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal carry
         follows = gamma * torch.where(end, 0.0, carry)
         excess = rho[:, t] * delta + lam * trace[:, t] * follows
-        advantages[:, t] = torch.where(here, rho[:, t] * (delta + follows), 0.0)
-        targets[:, t] = torch.where(here, excess + values[:, t].detach().to(dtype), 0.0)
         carry = torch.where(here, excess, carry)
+        return excess + value, rho[:, t] * (delta + follows)
 
-    _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
-    return packing.flat(targets), packing.flat(advantages)
+    said = _backwards((rewards, values, mask, packing.maybe(dones), packing.maybe(next_values)), gamma, dtype, visit)
+    return packing.flat(said[0]), packing.flat(said[1])
 
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
-Visit = Callable[[int, Tensor, Tensor, Tensor], None]
+Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def _backwards(rows: Rows, gamma: float | Tensor, dtype: torch.dtype, visit: Visit) -> None:
-    """From the last token to the first: visit(t, unmasked [B], delta [B], whether an episode ends there [B])."""
+def _backwards(rows: Rows, gamma: float | Tensor, dtype: torch.dtype, visit: Visit) -> tuple[Tensor, Tensor]:
+    """From the last token to the first: visit(t, unmasked, V, delta, whether an episode ends there), [B] each.
+
+    -> what it gave of all tokens [B,T], 0 off the mask; put together at the end, so that torch.vmap can have a say.
+    """
     rewards, values, mask, dones, next_values = rows
     following = torch.zeros(len(rewards), dtype=dtype, device=rewards.device)
     last = torch.ones(len(rewards), dtype=torch.bool, device=rewards.device)
+    given: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
         for t in reversed(range(rewards.shape[1])):
             here, value = mask[:, t], values[:, t].to(dtype)
             end = last if dones is None else last | dones[:, t]
             after = torch.where(end, 0.0 if next_values is None else next_values[:, t].to(dtype), following)
-            visit(t, here, rewards[:, t].to(dtype) + gamma * after - value, end)
+            found = visit(t, here, value, rewards[:, t].to(dtype) + gamma * after - value, end)
+            given.append((torch.where(here, found[0], 0.0), torch.where(here, found[1], 0.0)))
             following, last = torch.where(here, value, following), last & ~here
+        if not given:
+            return torch.zeros_like(rewards, dtype=dtype), torch.zeros_like(rewards, dtype=dtype)
+        first, second = (torch.stack(one, 1) for one in zip(*reversed(given), strict=True))
+    return first, second
 
 
 class Packing:
@@ -154,13 +160,14 @@ class Packing:
         self._here = None
         if cu_seqlens is not None:
             lengths = cu_seqlens.diff()
-            width = int(lengths.max()) if len(lengths) else 0
-            self._here = torch.arange(width, device=lengths.device) < lengths[:, None]
+            steps = torch.arange(int(lengths.max()) if len(lengths) else 0, device=lengths.device)
+            self._here = steps < lengths[:, None]
+            self._place = (cu_seqlens[:-1, None] + steps).where(self._here, 0)
 
     def rows(self, given: Tensor) -> Tensor:
         if self._here is None:
             return given
-        return given.new_zeros(self._here.shape).masked_scatter(self._here, given.detach())
+        return given.detach()[self._place].masked_fill(~self._here, 0)
 
     def maybe(self, given: Tensor | None) -> Tensor | None:
         return None if given is None else self.rows(given)

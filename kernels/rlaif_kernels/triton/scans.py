@@ -26,7 +26,7 @@ FEW = 4  # blocks of a row that one program goes through sooner than three kerne
 
 def gae(
     rewards: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     mask: Tensor,
     *,
     gamma: float | Tensor = 1.0,
