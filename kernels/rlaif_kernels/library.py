@@ -31,16 +31,19 @@ SAID = "Tensor logp, Tensor entropy, Tensor largest, Tensor logsum"
 SLOPES = "Tensor? of_logp, Tensor? of_entropy"
 
 
-def covers(tensor: Tensor, impl: str, *others: Tensor | None, temperature: float | Tensor = 1.0) -> bool:
+def covers(tensor: Tensor, impl: str, *others: Tensor | None, **numbers: float | Tensor | None) -> bool:
     """Whether what is being traced shall go through here: in f32, bf16 or f16, on the CPU, where the binary is.
 
-    Not where another tensor makes it f64, nor where a gradient with respect to the temperature is wanted.
+    Not where another tensor makes it f64, where a gradient with respect to the temperature may be wanted, or a tensor
+    stands for another number.
     """
     wanted = impl == "native" or (impl == "auto" and not plain())
     if not wanted or native.missing is not None or not tensor.is_cpu:
         return False
-    fixed = not (isinstance(temperature, Tensor) and temperature.requires_grad)
-    return fixed and tensor.dtype in native.KINDS and accumulation(*others) == torch.float32
+    for name, one in numbers.items():
+        if isinstance(one, Tensor) and (name != "temperature" or one.requires_grad):
+            return False
+    return tensor.dtype in native.KINDS and accumulation(*others) == torch.float32
 
 
 def define(
