@@ -48,7 +48,7 @@ def tensors(operation: str, **given: object) -> None:
 
 def ordinary(operation: str, given: Iterable[Tensor | None]) -> None:
     """Raise TypeError for tensors whose numbers do not lie in memory one by one, which only some of torch can take."""
-    for tensor in given:
+    for tensor in given if not torch.compiler.is_compiling() else ():
         if tensor is None:
             continue
         odd = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else None
@@ -158,7 +158,8 @@ def transform(
         number(operation, "temperature", temperature, least=0, above=True)
     if softcap is not None:
         _real(operation, "softcap", softcap)
-        if not 0 < softcap < math.inf:
+        traced = isinstance(softcap, Tensor) and torch.compiler.is_compiling()  # whose value nobody knows yet
+        if not traced and not 0 < softcap < math.inf:
             raise ValueError(f"{operation}: softcap must be above 0 or None, got {softcap}")
     _real(operation, "scale", scale)
     if not isinstance(scale, Tensor) and not abs(scale) < math.inf:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlaif_kernels import reference
 from rlaif_kernels.head import Gradients, Head
-from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, flow, transformed
+from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, flow, shaped, transformed
 
 __all__ = [
     "BLOCK",
@@ -66,9 +66,9 @@ def linear_logprobs(
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     backend.check(rows, len(weight))
     flat = cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
-    logp, spread = LinearLogprobs.apply(flat, weight, bias, rows, backend, entropy, fused)  # type: ignore[no-untyped-call]
-    logp = logp.view(targets.shape)
-    return (logp, spread.view(targets.shape)) if entropy else logp
+    asking = backend, entropy, fused, targets.shape, torch.is_grad_enabled()
+    said = LinearLogprobs.apply(flat, weight, bias, rows, asking)  # type: ignore[no-untyped-call]
+    return (said[0], said[1]) if entropy else said[0]
 
 
 def forward(backend: Backend, hidden: Tensor, head: Head, rows: Rows, entropy: bool) -> Said:
@@ -116,7 +116,7 @@ def descend(
 
 
 class LinearLogprobs(torch.autograd.Function):
-    """hidden [N,H], weight [V,H], bias [V] or None -> log-probs [N], entropies [N] or None."""
+    """hidden [N,H], weight [V,H], bias [V] or None -> log-probs, entropies or None, in the shape that is asked."""
 
     @staticmethod
     def forward(
@@ -125,36 +125,35 @@ class LinearLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         rows: Rows,
-        backend: Backend,
-        entropy: bool,
-        fused: Fused | None,
+        asking: tuple[Backend, bool, Fused | None, torch.Size, bool],
     ) -> tuple[Tensor, Tensor | None]:
+        backend, entropy, fused, shape, learning = asking
         ctx.backend, ctx.rows, ctx.stash = backend, rows, None
         head, which = Head(weight, bias), kept(rows.targets != rows.ignored)
         its, part = taken(hidden, which), rows.take(which)
         if fused is not None and len(its) > 0:  # a kernel's descriptors are not for empty tensors
             # Nothing is kept: what is said of a row depends neither on the others nor on who wants a gradient.
             said = fused(its, weight, bias, part, entropy)
-        elif any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
+        elif learning and any(ctx.needs_input_grad) and 4 * len(its) * len(weight) <= STASH:
             ctx.stash = head.logits(its, slice(None)), which
             said = backend.forward(ctx.stash[0], part, entropy)
         else:
             said = forward(backend, its, head, part, entropy)
         told = said.map(lambda one: spread(one, which, len(hidden)))
         # What is asked, too, lest a change go unnoticed.
-        ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told)
+        ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told[1:])
         ctx.set_materialize_grads(False)
-        return told.logp, told.entropy
+        return shaped(told, shape)
 
     @staticmethod
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, _, _, *told = ctx.saved_tensors
+        hidden, weight, bias, _, _, level, largest, logsum = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
-            return (None,) * 7
+            return (None,) * 5
         if torch.is_grad_enabled() or transformed() or batched(of_logp) or batched(of_entropy):
-            return *_by_definition(ctx, hidden, weight, bias, of_logp, of_entropy), *(None,) * 4
-        slopes = [flow(of_logp), flow(of_entropy)]
-        head, said = Head(weight, bias), Said(*told)
+            return *_by_definition(ctx, hidden, weight, bias, of_logp, of_entropy), *(None,) * 2
+        slopes = [one if one is None else one.view(-1) for one in map(flow, (of_logp, of_entropy))]
+        head, said = Head(weight, bias), Said(largest, level, largest, logsum)  # the log-probs are not asked
         wanted = ctx.needs_input_grad[:3]
         if ctx.stash is None:
             gradients = Gradients.zeros(hidden, head, wanted)
@@ -169,7 +168,7 @@ class LinearLogprobs(torch.autograd.Function):
                 gradients = Gradients.zeros(hidden, head, wanted)
                 gradients.add(logits, taken(hidden, which), which, head, slice(None))
         given = zip(gradients, (hidden, weight, bias), strict=True)
-        return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 4
+        return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 2
 
 
 def _by_definition(
@@ -189,7 +188,8 @@ def _by_definition(
             ignore_index=rows.ignored,
             entropy=True,
         )
-    outputs, weights = zip(*((o, w) for o, w in zip(said, slopes, strict=True) if w is not None), strict=True)
+    given = [(one, slope.reshape(one.shape)) for one, slope in zip(said, slopes, strict=True) if slope is not None]
+    outputs, weights = zip(*given, strict=True)
     wanted = [one for one, want in zip((hidden, weight, bias), ctx.needs_input_grad, strict=False) if want]
     found = iter(torch.autograd.grad(outputs, wanted, weights, create_graph=torch.is_grad_enabled()))  # type: ignore[arg-type]
     return [next(found) if want else None for want in ctx.needs_input_grad[:3]]

@@ -61,6 +61,8 @@ class Gradients(NamedTuple):
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
+        if self.bias is not None:
+            self.bias[columns] += slopes.sum(0)
         slopes = slopes.to(hidden.dtype) if hidden.is_cuda else slopes
         with exact(hidden):
             if self.hidden is not None:
@@ -70,5 +72,3 @@ class Gradients(NamedTuple):
                     self.hidden[rows] = some
             if self.weight is not None:
                 dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
-        if self.bias is not None:
-            self.bias[columns] += slopes.sum(0)

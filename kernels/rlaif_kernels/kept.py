@@ -47,10 +47,9 @@ def kept_logprobs(
     z = transformed(logits, ignored, temperature, softcap, scale).masked_fill(~there, -torch.inf)
     # One place more, without probability, for targets that were not kept.
     found = functional.pad(ids == targets.reshape(-1, 1), (0, 1), value=True)
-    place = found.int().argmax(-1).where(~ignored, ignore_index)
-    said = rows.token_logprobs(
-        backend, functional.pad(z, (0, 1), value=-torch.inf), place, ignore_index=ignore_index, entropy=entropy
-    )
+    place = found.int().argmax(-1).where(~ignored, -1)  # which is no place, as `ignore_index` may be
+    z = functional.pad(z, (0, 1), value=-torch.inf)
+    said = rows.token_logprobs(backend, z, place, ignore_index=-1, entropy=entropy)
     if isinstance(said, Tensor):
         return said.view(targets.shape)
     return said[0].view(targets.shape), said[1].view(targets.shape)

@@ -10,6 +10,7 @@ from torch import Tensor
 from rlaif_kernels import arguments, operators, rows
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit, policy_loss
+from rlaif_kernels.reference.numbers import accumulation
 
 __all__ = ["kept_logprobs", "linear_logprobs", "linear_policy_loss"]
 
@@ -65,7 +66,7 @@ def linear_logprobs(
     transform: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     _head("linear_logprobs", hidden, weight, targets, bias, **transform, ignore_index=ignore_index)
     options = {"bias": bias, **transform, "ignore_index": ignore_index, "entropy": entropy}
-    if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, temperature=temperature)):
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, **transform)):
         return operators.linear_logprobs(backend, hidden, weight, targets, **options)
     unfit = rows.unfit(hidden, **transform)
     run = choose("linear_logprobs", impl, _tensors(hidden, weight, targets, bias, temperature), _everywhere(unfit))
@@ -191,7 +192,7 @@ def linear_policy_loss(
         "correction": correction,
     }
     options_fit("linear_policy_loss", options)
-    if torch.compiler.is_compiling() and operators.covering(impl, hidden, *tensors.values(), temperature=temperature):
+    if torch.compiler.is_compiling() and operators.covering(impl, hidden, *tensors.values(), **transform):
         # As it is defined, by operators, so that a graph does not hold all logits either.
         asked = targets.where(mask, -100)
         logp, entropy = linear_logprobs(hidden, weight, asked, bias=bias, **transform, entropy=True, impl=impl)
@@ -199,7 +200,8 @@ def linear_policy_loss(
         return LinearPolicyLoss(*said, logp.detach(), entropy.detach())
     unfit = rows.unfit(hidden, **transform)
     given = (*_tensors(hidden, weight, targets, bias, temperature), mask, *tensors.values())
-    run = choose("linear_policy_loss", impl, given, _everywhere(unfit))
+    narrow = "computes in float32 and got float64" if accumulation(*tensors.values()) == torch.float64 else None
+    run = choose("linear_policy_loss", impl, given, {**_everywhere(unfit), "native": unfit or narrow})
     head = {"bias": bias, **transform}
     try:
         result: LinearPolicyLoss = run(hidden, weight, targets, old_logp, advantages, mask, **head, **options)

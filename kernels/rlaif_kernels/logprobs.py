@@ -86,7 +86,7 @@ def token_logprobs(
     tensors = (logits, targets, temperature if isinstance(temperature, Tensor) else None)
     numbers: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "scale": scale}
     options = {**numbers, "ignore_index": ignore_index, "entropy": entropy, "inplace_backward": inplace_backward}
-    if torch.compiler.is_compiling() and (backend := operators.covering(impl, logits, temperature=temperature)):
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, logits, **numbers)):
         return operators.token_logprobs(backend, logits, targets, **options)
     unfit = rows.unfit(logits, **numbers)
     run = choose("token_logprobs", impl, tensors, {"native": unfit, "cuda": unfit, "triton": unfit})

@@ -57,7 +57,8 @@ def linear_policy_loss(
         "correction": correction,
     }
     flat = chunked.cleared(hidden.reshape(targets.numel(), hidden.shape[-1]), rows)
-    said = LinearPolicy.apply(flat, weight, bias, rows, backend, loss, tokens, options)  # type: ignore[no-untyped-call]
+    learning = torch.is_grad_enabled()  # which is off in any case once a function of autograd runs
+    said = LinearPolicy.apply(flat, weight, bias, rows, backend, loss, tokens, options, learning)  # type: ignore[no-untyped-call]
     return LinearPolicyLoss(*said)
 
 
@@ -75,8 +76,10 @@ class LinearPolicy(torch.autograd.Function):
         loss: Loss,
         tokens: dict[str, Tensor | None],
         options: dict[str, Any],
+        learning: bool,
     ) -> tuple[Tensor, ...]:
-        head, wanted, ratio = Head(weight, bias), ctx.needs_input_grad[:3], options["ratio"]
+        head, ratio = Head(weight, bias), options["ratio"]
+        wanted = ctx.needs_input_grad[:3] if learning else (False, False, False)
         work = _Work(backend, loss, hidden, head, rows, tokens, options)
         ctx.later, gradients = ratio == "sequence" or hidden.dtype == torch.float16, Gradients(None, None, None)
         if ctx.later:
@@ -99,11 +102,11 @@ class LinearPolicy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.later:
-            return *_descended(ctx, of_loss), *(None,) * 5
+            return *_descended(ctx, of_loss), *(None,) * 6
         if ctx.gradients is None:
             raise RuntimeError("linear_policy_loss: its gradients were handed out already; they are found only once")
         found, ctx.gradients = ctx.gradients, None
-        return *[one if one is None else one.mul_(of_loss) for one in found], *(None,) * 5
+        return *[one if one is None else one.mul_(of_loss) for one in found], *(None,) * 6
 
 
 def _descended(ctx: Any, of_loss: Tensor) -> Iterator[Tensor | None]:

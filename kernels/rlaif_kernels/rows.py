@@ -29,6 +29,7 @@ __all__ = [
     "dense",
     "flow",
     "rows_of",
+    "shaped",
     "token_logprobs",
     "unfit",
     "usual",
@@ -159,8 +160,7 @@ def usual(logits: Tensor, temperature: float | Tensor, softcap: float | None, sc
     )
 
 
-# There is no public question.
-_TRANSFORMED = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001
+_TRANSFORMED = getattr(torch._C, "_are_functorch_transforms_active", None)  # noqa: SLF001  no public question is there
 
 
 def transformed() -> bool:
@@ -200,12 +200,15 @@ def asked(targets: Tensor, temperature: float | Tensor, softcap: float | None, s
     return Rows(targets.reshape(-1).contiguous(), ignore_index, float(common), scale, softcap or 0.0, each)
 
 
+def shaped(said: Said, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+    """Log-probs and entropies as no views: those that come out of a function of autograd, nobody could change."""
+    return said.logp.view(shape).clone(), said.entropy if said.entropy is None else said.entropy.view(shape).clone()
+
+
 def flow(slope: Tensor | None) -> Tensor | None:
     """A gradient as kernels read it: dense, and in memory, which zeros that autograd makes do not have."""
-    if slope is None:
-        return None
-    there = slope.resolve_neg().contiguous()
-    return there if there.data_ptr() or there.numel() == 0 else there.clone()
+    there = slope if slope is None else slope.resolve_neg().contiguous()
+    return there if there is None or there.data_ptr() or there.numel() == 0 else there.clone()
 
 
 def dense(logits: Tensor) -> Tensor:
@@ -246,9 +249,7 @@ class Logprobs(torch.autograd.Function):
         said = at_once and at_once(logits, targets, transform, entropy, back=True)
         if said is None:
             told = backend.forward(dense(rows_of(logits)), asked(targets, *transform), entropy)
-            reckoned = torch.stack([told.largest, told.logsum])
-            told.map(lambda one: one.resize_(targets.shape))  # not views of them, which nobody could change in place
-            said = told.logp, told.entropy, reckoned
+            said = *shaped(told, targets.shape), torch.stack([told.largest, told.logsum])
         ctx.transform, ctx.backend, ctx.inplace = transform, backend, inplace
         # Not the log-probs themselves, for whoever gets them may change them; temperatures, lest a change go unnoticed.
         each = transform.temperature if isinstance(transform.temperature, Tensor) else None

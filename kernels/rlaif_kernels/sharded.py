@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
-from rlaif_kernels.rows import Backend, Rows, Said, asked, dense, flow
+from rlaif_kernels.rows import Backend, Rows, Said, asked, dense, flow, shaped
 
 __all__ = ["sharded_logprobs"]
 
@@ -32,17 +32,16 @@ def sharded_logprobs(
     """
     rows = asked(targets, temperature, softcap, scale, ignore_index)
     flat = logits.reshape(targets.numel(), logits.shape[-1])
-    said = Sharded.apply(flat, rows, backend, first, group, entropy)  # type: ignore[no-untyped-call]
-    logp: Tensor = said[0].view(targets.shape)
-    return (logp, said[1].view(targets.shape)) if entropy else logp
+    said = Sharded.apply(flat, rows, backend, first, group, entropy, targets.shape)  # type: ignore[no-untyped-call]
+    return (said[0], said[1]) if entropy else said[0]
 
 
 class Sharded(torch.autograd.Function):
-    """[N,W] of the columns from `first` on -> what is said of the N rows, as in `rows.Logprobs`."""
+    """[N,W] of the columns from `first` on -> what is said of the N rows; log-probs and entropies in a given shape."""
 
     @staticmethod
     def forward(
-        logits: Tensor, rows: Rows, backend: Backend, first: int, group: Any, entropy: bool
+        logits: Tensor, rows: Rows, backend: Backend, first: int, group: Any, entropy: bool, shape: torch.Size
     ) -> tuple[Tensor | None, ...]:
         own = backend.fold(dense(logits), rows, first, None)
         # One row more says where this process's columns end, and so how large the vocabulary is.
@@ -55,24 +54,26 @@ class Sharded(torch.autograd.Function):
         said = backend.finish(state, rows, entropy)
         outside = (rows.targets < 0) | (rows.targets >= states[:, -1, 0].amax())
         said.logp.masked_fill_(outside & (rows.targets != rows.ignored), torch.nan)
-        return tuple(said)
+        return *shaped(said, shape), said.largest, said.logsum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         logits, rows, ctx.backend, ctx.first, *_ = inputs
         ctx.asked = rows[1:5]
-        ctx.save_for_backward(logits, rows.targets, rows.temperatures, *output)
+        # Not the log-probs, for whoever gets them may change them.
+        ctx.save_for_backward(logits, rows.targets, rows.temperatures, *output[1:])
         ctx.mark_non_differentiable(*output[2:])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_logp: Tensor | None, of_entropy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        logits, targets, temperatures, *told = ctx.saved_tensors
+        logits, targets, temperatures, level, largest, logsum = ctx.saved_tensors
         if of_logp is None and of_entropy is None:
-            return (None,) * 6
-        slopes = flow(of_logp), flow(of_entropy)
+            return (None,) * 7
+        slopes = [one if one is None else one.view(-1) for one in map(flow, (of_logp, of_entropy))]
+        said = Said(largest, level if level is None else level.view(-1), largest, logsum)
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         rows = Rows(*(targets, *ctx.asked, temperatures))
-        ctx.backend.descend(dense(logits), rows, ctx.first, Said(*told), *slopes, gradient)
-        return gradient, None, None, None, None, None
+        ctx.backend.descend(dense(logits), rows, ctx.first, said, *slopes, gradient)
+        return gradient, *(None,) * 6

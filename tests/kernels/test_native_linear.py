@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -294,6 +295,45 @@ def test_a_loss_scale_saves_small_gradients_in_float16(
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-6)
 
 
+def test_where_nothing_is_learnt_no_gradient_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlaif_kernels.native import logprobs
+
+    x = rollouts(2, 5, 4, 9)
+    hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"].clone().requires_grad_()
+    made: list[str] = []
+    for name in ("add_inner", "add_outer"):
+        monkeypatch.setattr(head.dense, name, lambda *_, name=name: made.append(name))
+    given = x["targets"], x["old_logp"], x["advantages"], x["mask"]
+    with torch.no_grad():
+        for ratio in ("token", "sequence"):
+            rk.linear_policy_loss(hidden, weight, *given, ratio=ratio, impl="native")
+        fused: list[int] = []
+        targets = x["targets"].where(x["mask"], -100)
+
+        def said(states: Tensor, *rest: Any) -> Any:
+            fused.append(len(states))
+            return chunked.forward(logprobs, states, head.Head(weight, None), rest[2], rest[3])
+
+        chunked.linear_logprobs(logprobs, hidden, weight, targets, fused=said)  # which keeps logits for no way back
+    assert not made
+    assert fused == [int(x["mask"].sum())]
+
+
+def test_tokens_in_float64_are_reckoned_with_in_float64() -> None:
+    x = rollouts(2, 5, 4, 9)
+    given = x["hidden"], x["weight"], x["targets"], x["old_logp"].double(), x["advantages"], x["mask"]
+    assert rk.linear_policy_loss(*given).loss.dtype == torch.float64
+    with pytest.raises(rk.ImplementationError, match=r"^linear_policy_loss: .* computes in float32 and got float64"):
+        rk.linear_policy_loss(*given, impl="native")
+
+
+def test_on_a_gpu_the_gradient_of_a_bias_is_summed_before_it_is_rounded() -> None:
+    slopes, bias = torch.full((4096, 3), 2.0**-25), torch.zeros(3)
+    there = SimpleNamespace(is_cuda=True, dtype=torch.float16, device=torch.device("cpu"))
+    head.Gradients(None, None, bias).add(slopes, there, slice(None), head.Head(None, None), slice(None))  # type: ignore[arg-type]
+    assert bias.tolist() == [2.0**-13] * 3
+
+
 def test_gradients_are_handed_out_once() -> None:
     x = rollouts(2, 5, 4, 9)
     hidden = x["hidden"].clone().requires_grad_()
@@ -335,6 +375,18 @@ def test_all_kept_is_the_whole_vocabulary_and_what_was_not_kept_is_impossible() 
     torch.testing.assert_close(kept, whole)
     some = rk.kept_logprobs(torch.ones(1, 8), x["weight"], torch.tensor([3]), torch.tensor([[1, 2, -1]]), impl="native")
     assert some.tolist() == [-math.inf]
+
+
+def test_the_number_that_is_ignored_may_be_a_place_among_the_kept() -> None:
+    x = problem(6, 8, 12, bias=False)
+    kept = torch.arange(11, -1, -1).expand(6, 12)
+    for ignored in range(13):
+        options = {"ignore_index": ignored, "entropy": True}
+        found = [
+            rk.kept_logprobs(x["hidden"].nan_to_num(), x["weight"], torch.arange(6) + 3, kept, impl=impl, **options)
+            for impl in ("native", "torch")
+        ]
+        torch.testing.assert_close(*found)
 
 
 def test_the_gradient_of_kept_rows_does_not_depend_on_threads() -> None:

@@ -203,6 +203,18 @@ def test_what_was_asked_must_not_change_before_the_way_back(name: str, changed: 
             logp.sum().backward()
 
 
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs", "kept_logprobs"])
+def test_whoever_gets_log_probs_may_change_them(name: str) -> None:
+    (leaf, *arguments), options = CALLS[name]()
+    for impl in rk.implementations(name):
+        for others in (options, {**options, "temperature": torch.full((2, 3), 0.5)}):
+            leaf = leaf.detach().requires_grad_()
+            wanted = torch.autograd.grad(2 * getattr(rk, name)(leaf, *arguments, **others, impl=impl)[0].sum(), leaf)[0]
+            logp = getattr(rk, name)(leaf, *arguments, **others, impl=impl)[0]
+            (slope,) = torch.autograd.grad(logp.mul_(2).sum(), leaf)
+            torch.testing.assert_close(slope, wanted)
+
+
 @pytest.mark.parametrize("name", ["linear_logprobs", "kept_logprobs", "linear_policy_loss"])
 def test_autocast_rounds_nothing(name: str) -> None:
     (hidden, weight, *arguments), options = CALLS[name]()

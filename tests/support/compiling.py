@@ -64,6 +64,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "learnt head and temperatures": lambda x, impl: rk.linear_logprobs(
         WEIGHT[:6] + 1, x.T[:, :1] * WEIGHT, TARGETS, bias=x[0], temperature=x[:, 1].detach().exp(), impl=impl),
     "learnt temperature": lambda x, impl: rk.token_logprobs(x, TARGETS, temperature=x[:, 0].exp(), impl=impl),
+    "tensors for numbers": lambda x, impl: rk.token_logprobs(
+        x, TARGETS, scale=x.sum().detach().cos() + 2, softcap=x.sum().detach().sin() + 2, impl=impl),
     "a temperature a token": lambda x, impl: rk.token_logprobs(
         x, TARGETS, temperature=x[:, 0].detach().exp(), scale=1.3, impl=impl),
     "kept_logprobs": lambda x, impl: rk.kept_logprobs(

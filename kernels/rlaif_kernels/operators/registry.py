@@ -21,16 +21,23 @@ BACKENDS = ("cuda", "triton", "native")  # fastest first
 
 
 def covering(
-    impl: str, tensor: Tensor, *others: Tensor | None, names: tuple[str, ...] = BACKENDS, temperature: object = 1.0
+    impl: str,
+    tensor: Tensor,
+    *others: Tensor | None,
+    names: tuple[str, ...] = BACKENDS,
+    **numbers: float | Tensor | None,
 ) -> str | None:
     """The backend whose operator stands in a graph for what is being traced; None: its definition does.
 
-    For f32, bf16 and f16, unless another tensor makes it f64, or a gradient with respect to the temperature is wanted.
+    For f32, bf16 and f16, unless another tensor makes it f64, a gradient with respect to the temperature may be wanted,
+    or a tensor stands for another number.
     """
     if impl == "torch" or (impl == "auto" and plain()):
         return None
-    learnt = isinstance(temperature, Tensor) and temperature.requires_grad
-    if learnt or tensor.dtype not in native.KINDS or accumulation(*others) != torch.float32:
+    for name, one in numbers.items():
+        if isinstance(one, Tensor) and (name != "temperature" or one.requires_grad):
+            return None
+    if tensor.dtype not in native.KINDS or accumulation(*others) != torch.float32:
         return None
     return _able(impl, tensor.device.type, names)
 

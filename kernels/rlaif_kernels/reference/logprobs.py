@@ -95,7 +95,7 @@ def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: 
 
 def transformed(z: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:
     """cap(scale * z) / temperature, of finite numbers where nothing is asked."""
-    if scale != 1.0:
+    if isinstance(scale, Tensor) or scale != 1.0:
         z = z * scale
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
