@@ -4,6 +4,7 @@
 #include "variants.hpp"
 #include "views.hpp"
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -36,10 +37,15 @@ template <typename Work>
 void by_pieces(const Block& block, std::size_t threads, Work work) {
     const std::size_t pieces = (block.width + piece - 1) / piece, units = block.rows * pieces;
     Team team(block.rows * block.width < alone ? 1 : std::min(threads, units));
-    team.run([&](std::size_t number, std::size_t of) {
-        for (std::size_t unit = units * number / of; unit < units * (number + 1) / of; ++unit) {
-            const std::size_t begin = unit % pieces * piece;
-            work(unit / pieces, begin, std::min(begin + piece, block.width), unit);
+    // Whoever is done takes the next few, for a core that others use, too, is slower.
+    const std::size_t few = std::max<std::size_t>(units / (team.size() * 32), 1);
+    std::atomic<std::size_t> taken{0};
+    team.run([&](std::size_t, std::size_t) {
+        for (std::size_t first; (first = taken.fetch_add(few, std::memory_order_relaxed)) < units;) {
+            for (std::size_t unit = first; unit < std::min(first + few, units); ++unit) {
+                const std::size_t begin = unit % pieces * piece;
+                work(unit / pieces, begin, std::min(begin + piece, block.width), unit);
+            }
         }
     });
 }

@@ -140,7 +140,7 @@ template <bool entropy, typename Its>
 State fold(Its& row, std::size_t begin, std::size_t end) {
     constexpr float infinite = __builtin_inff();
     constexpr float many = 4.0f * tile, few = 0x1p-100f;
-    const float guess = row.most(begin, smaller(begin + 32 * lanes, end));
+    const float guess = row.most(begin, smaller(begin + 8 * lanes, end));
     constexpr State unknown{0.0f, unmet, 0.0f, unmet};
     Total<Its> total(row, guess > -infinite && guess < infinite ? guess : 0.0f);
     bool careful = false;  // from the first infinite y on
