@@ -7,8 +7,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from rlaif_kernels import native
 from rlaif_kernels.dispatch import plain
-from rlaif_kernels.native import address, binary, missing, refuses
+from rlaif_kernels.native import address, missing, refuses
 
 __all__ = ["able", "product", "suits"]
 
@@ -16,7 +17,7 @@ __all__ = ["able", "product", "suits"]
 @cache
 def able() -> bool:
     """Whether this processor multiplies pairs of bfloat16, and the binary knows how."""
-    return missing is None and bool(binary.product_able())
+    return missing is None and bool(native.binary.product_able())
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
@@ -41,5 +42,5 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     start = None if bias is None else bias.detach().float().contiguous()
     sizes = (*x.shape, len(weight))
     laid = (x.data_ptr(), x.stride(0), weight.data_ptr(), weight.stride(0), address(start))
-    binary.product(*laid, *sizes, out.data_ptr(), out.stride(0), torch.get_num_threads())
+    native.binary.product(*laid, *sizes, out.data_ptr(), out.stride(0), torch.get_num_threads())
     return out
