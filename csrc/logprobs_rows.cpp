@@ -112,19 +112,20 @@ template <typename Its>
 struct Total {
     Its& row;
     double unit, mass = 0.0, moment = 0.0;
-    double ground, share;  // where the logit is the shift, y and 1 / 2^y as they are computed
+    double top = 1.0, beside = 0.0;  // where the logit is the shift, 2^y and 2^y y as they are computed
 
     Total(Its& row, float shift) : row(row), unit(double(row.unit())) { look_from(shift); }
 
     void look_from(float shift) {
         row.look_from(shift);
-        ground = double(row.ground());
-        share = 1.0 / double(power_of_two(all(row.ground()))[0]);
+        const float ground = row.ground(), power = power_of_two(all(ground))[0], product = power * ground;
+        top = power, beside = product;
     }
-    // As if both were what they should be, 0 and 1: what weighs most then weighs 1 to the bit, and little entropy is kept.
+    // As if both were what they should be, 1 and 0: what weighs most then weighs 1 to the bit, and little entropy is kept.
     void add(const Sums& sums) {
-        mass += double(sums.mass) * share;
-        moment += (double(sums.moment) - ground * double(sums.mass)) * share;
+        const double times = double(sums.mass) / top;
+        mass += times;
+        moment += (double(sums.moment) - times * beside) / top;
     }
     void move(float to) {
         const double by = (double(row.shift) - double(to)) * unit;
