@@ -56,7 +56,8 @@ struct Row {
         for (std::size_t lane = 0; lane < lanes; ++lane) y[lane] = at + lane < end ? y[lane] : -__builtin_inff();
         return y;
     }
-    float most(std::size_t begin, std::size_t end) const {  // the shift that makes the largest y 0; no NaN
+    // The shift that makes the largest y 0; no NaN. It is not asked often enough to stand in each place.
+    __attribute__((noinline)) float most(std::size_t begin, std::size_t end) const {
         const float sign = unit() < 0.0f ? -1.0f : 1.0f;
         const auto height = [&](Vector logit) {
             return form == Form::capped ? tanh(logit * inner) * outer : logit * sign;
@@ -182,8 +183,8 @@ void descend(const Block& block, const Slopes& slopes, std::size_t number, std::
     constexpr bool capped = form == Form::capped;
     Row<Number, form> row(block, number);
     const float of_logprob = slopes.logprobs ? slopes.logprobs[number] : 0.0f;
-    const float of_entropy = entropy ? slopes.entropies[number] : 0.0f;
-    const float spread = entropy ? slopes.spread[number] : 0.0f;
+    const float of_entropy = entropy && slopes.entropies ? slopes.entropies[number] : 0.0f;
+    const float spread = entropy && slopes.entropies ? slopes.spread[number] : 0.0f;
     constexpr float log_of_2 = 0.693147181f;
     const float temperature = block.temperatures ? block.temperatures[number] : float(block.temperature);
     const float factor = float(block.scale) / temperature;  // dz / d logit, where the cap does not bend
@@ -265,9 +266,8 @@ void descend_kind(const Block& block, const Slopes& slopes, std::size_t row, std
     } else if (Row<Number, plain> seen(block, row); seen.look_from(slopes.shifts[row], slopes.logs[row]), seen.able()) {
         slopes.entropies ? descend<Number, plain, true>(block, slopes, row, begin, end, its)
                          : descend<Number, plain, false>(block, slopes, row, begin, end, its);
-    } else {
-        slopes.entropies ? descend<Number, Form::difference, true>(block, slopes, row, begin, end, its)
-                         : descend<Number, Form::difference, false>(block, slopes, row, begin, end, its);
+    } else {  // so rare that one copy of it does for both
+        descend<Number, Form::difference, true>(block, slopes, row, begin, end, its);
     }
 }
 

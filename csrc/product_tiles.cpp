@@ -90,8 +90,17 @@ void tile(const std::int32_t* x, const std::int32_t* weight, std::size_t deep, f
 
 using Tile = void (*)(const std::int32_t*, const std::int32_t*, std::size_t, float*, std::size_t, std::size_t,
                       const float*, bool);
-constexpr Tile of_rows[tall + 1] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>,  tile<5>,  tile<6>,
-                                    tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>};
+// The tallest tile of so many rows at most, and how tall it is; any number of rows is a few of these.
+struct Fit {
+    std::size_t rows;
+    Tile run;
+};
+Fit fit(std::size_t rows) {
+    if (rows >= tall) return {tall, tile<tall>};
+    if (rows >= 8) return {8, tile<8>};
+    if (rows >= 4) return {4, tile<4>};
+    return rows >= 2 ? Fit{2, tile<2>} : Fit{1, tile<1>};
+}
 
 }  // namespace
 
@@ -117,13 +126,17 @@ void multiply(const Product& its, const std::int32_t* x, std::size_t first, std:
                           its.width, begin, begin + deep, into, broad);
             }
             for (std::size_t number = 0; number < tiles(its); ++number) {
-                const std::size_t row = number * tall;
-                const Tile run = of_rows[smaller(tall, its.rows - row)];
+                const std::int32_t* its_x = x + tall * (tiles(its) * begin + number * deep);
+                const std::size_t first_row = number * tall, end_row = smaller(first_row + tall, its.rows);
                 for (std::size_t panel = group; panel < last; ++panel) {
                     const std::size_t column = panel * broad;
-                    run(x + tall * (tiles(its) * begin + number * deep), scratch + (panel - group) * broad * deep, deep,
-                        its.out + row * its.out_step + column, its.out_step, its.columns - column,
-                        its.bias ? its.bias + column : nullptr, begin > 0);
+                    for (std::size_t row = first_row; row < end_row;) {
+                        const Fit some = fit(end_row - row);
+                        some.run(its_x + (row - first_row), scratch + (panel - group) * broad * deep, deep,
+                                 its.out + row * its.out_step + column, its.out_step, its.columns - column,
+                                 its.bias ? its.bias + column : nullptr, begin > 0);
+                        row += some.rows;
+                    }
                 }
             }
         }
