@@ -46,11 +46,12 @@ void compute(const Product&, std::size_t) {}
 void register_product(py::module_& module) {
     // Whether this processor has the instruction; nobody may ask for the product where it has not.
     module.def("product_able", &able);
-    module.def("product", [](Address x, std::size_t x_step, Address weight, std::size_t weight_step, Address bias,
-                             std::size_t rows, std::size_t width, std::size_t columns, Address out, std::size_t out_step,
-                             std::size_t threads) {
-        const Product its{pointer<const std::uint16_t>(x), pointer<const std::uint16_t>(weight), x_step, weight_step,
-                          pointer<const float>(bias), rows, width, columns, pointer<float>(out), out_step};
+    module.def("product", [](Address x, std::size_t x_across, std::size_t x_along, Address weight, std::size_t across,
+                             std::size_t along, Address bias, bool onto, std::size_t rows, std::size_t width,
+                             std::size_t columns, Address out, std::size_t out_step, std::size_t threads) {
+        const Product its{{pointer<const std::uint16_t>(x), x_across, x_along},
+                          {pointer<const std::uint16_t>(weight), across, along},
+                          pointer<const float>(bias), onto, rows, width, columns, pointer<float>(out), out_step};
         const py::gil_scoped_release released;
         compute(its, threads);
     });

@@ -9,11 +9,17 @@
 
 namespace rlaif::product {
 
+// A matrix of bfloat16, which lies row after row (`along` is 1) or column after column (`across` is 1).
+struct Matrix {
+    const std::uint16_t* numbers;
+    std::size_t across, along;  // numbers from one row to the next, and from one column to the next
+};
+
 // out[n][c] = x[n] . weight[c] + bias[c]. Every sum goes along the width in the same order, whatever else is computed.
 struct Product {
-    const std::uint16_t *x, *weight;  // [rows, width], [columns, width]
-    std::size_t x_step, weight_step;  // numbers from one row to the next
-    const float* bias;                // [columns], or null
+    Matrix x, weight;   // [rows, width], [columns, width]
+    const float* bias;  // [columns], or null
+    bool onto;          // to what is in `out` already
     std::size_t rows, width, columns;
     float* out;  // [rows, columns]
     std::size_t out_step;

@@ -40,16 +40,51 @@ void columns_of(const std::uint16_t* from, std::size_t step, std::size_t rows, s
     exchange<8>(out);
 }
 
-// Pairs [begin, end) along the width of up to 16 rows, of which no more than `apart` are kept: those at one place along the
-// width lie together, `apart` from those at the next.
-void transpose(const std::uint16_t* from, std::size_t step, std::size_t rows, std::size_t width, std::size_t begin,
-               std::size_t end, std::int32_t* into, std::size_t apart) {
-    const __mmask16 kept = apart >= 16 ? 0xffff : (1u << apart) - 1;
+// Pairs [begin, end) along the width of up to 16 rows, of which no more than `kept` are stored: those at one place along
+// the width lie together, `apart` from those at the next.
+void transpose(const std::uint16_t* from, std::size_t across, std::size_t rows, std::size_t width, std::size_t begin,
+               std::size_t end, std::int32_t* into, std::size_t apart, __mmask16 kept) {
     for (std::size_t at = begin; at < end; at += 16) {
         Pairs found[16];
-        columns_of(from + 2 * at, step, rows, width - 2 * at, found);
+        columns_of(from + 2 * at, across, rows, width - 2 * at, found);
         for (std::size_t one = 0; one < smaller(16, end - at); ++one) {
             _mm512_mask_storeu_epi32(into + (at - begin + one) * apart, kept, found[one]);
+        }
+    }
+}
+
+// The pairs of numbers at two places along the width, of up to 16 rows that lie beside each other; 0 beyond the rows.
+Pairs beside(const std::uint16_t* first, const std::uint16_t* second, std::size_t rows) {
+    const __mmask16 there = rows >= 16 ? 0xffff : (1u << rows) - 1;
+    const Pairs low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, first));
+    if (!second) return low;
+    return low | _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, second)), 16);
+}
+
+// Pairs [begin, end) along the width of `rows` rows from `first` on, as tiles of `group` rows read them: one tile after
+// another, in it one place along the width after another.
+template <std::size_t group>
+void pack(const Matrix& of, std::size_t first, std::size_t rows, std::size_t width, std::size_t begin, std::size_t end,
+          std::int32_t* into) {
+    constexpr std::size_t chunk = group < 16 ? group : 16;
+    constexpr __mmask16 kept = (1u << chunk) - 1;
+    const std::uint16_t* from = of.numbers + first * of.across;
+    const auto place = [&](std::size_t row) { return into + row / group * group * (end - begin) + row % group; };
+    const std::size_t whole = (rows + group - 1) / group * group;
+    if (of.along == 1) {
+        for (std::size_t row = 0; row < whole; row += chunk) {
+            const std::size_t count = row < rows ? smaller(chunk, rows - row) : 0;
+            transpose(from + row * of.across, of.across, count, width, begin, end, place(row), group, kept);
+        }
+        return;
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        const std::uint16_t* low = from + 2 * at * of.along;
+        const std::uint16_t* high = 2 * at + 1 < width ? low + of.along : nullptr;
+        for (std::size_t row = 0; row < whole; row += chunk) {
+            const std::size_t count = row < rows ? smaller(chunk, rows - row) : 0;
+            const Pairs found = beside(low + row, high ? high + row : nullptr, count);
+            _mm512_mask_storeu_epi32(place(row) + (at - begin) * group, kept, found);
         }
     }
 }
@@ -107,24 +142,21 @@ Fit fit(std::size_t rows) {
 void arrange(const Product& its, std::size_t first, std::size_t end, std::int32_t* into) {
     for (std::size_t begin = 0; begin < pairs(its); begin += depth) {
         const std::size_t stop = smaller(begin + depth, pairs(its));
-        for (std::size_t number = first; number < end; ++number) {
-            const std::size_t row = number * tall;
-            transpose(its.x + row * its.x_step, its.x_step, smaller(tall, its.rows - row), its.width, begin, stop,
-                      into + tall * (tiles(its) * begin + number * (stop - begin)), tall);
+        for (std::size_t number = first; number < end; number += together) {
+            const std::size_t row = number * tall, last = smaller(smaller(number + together, end) * tall, its.rows);
+            pack<tall>(its.x, row, last - row, its.width, begin, stop,
+                       into + tall * (tiles(its) * begin + number * (stop - begin)));
         }
     }
 }
 
 void multiply(const Product& its, const std::int32_t* x, std::size_t first, std::size_t end, std::int32_t* scratch) {
     for (std::size_t group = first; group < end; group += together) {
-        const std::size_t last = smaller(group + together, end);
+        const std::size_t last = smaller(group + together, end), left = group * broad;
         for (std::size_t begin = 0; begin < pairs(its); begin += depth) {
             const std::size_t deep = smaller(depth, pairs(its) - begin);
-            for (std::size_t column = group * broad; column < smaller(last * broad, its.columns); column += 16) {
-                std::int32_t* into = scratch + (column / broad - group) * broad * deep + column % broad;
-                transpose(its.weight + column * its.weight_step, its.weight_step, smaller(16, its.columns - column),
-                          its.width, begin, begin + deep, into, broad);
-            }
+            const std::size_t right = smaller(last * broad, its.columns);
+            pack<broad>(its.weight, left, right - left, its.width, begin, begin + deep, scratch);
             for (std::size_t number = 0; number < tiles(its); ++number) {
                 const std::int32_t* its_x = x + tall * (tiles(its) * begin + number * deep);
                 const std::size_t first_row = number * tall, end_row = smaller(first_row + tall, its.rows);
@@ -134,7 +166,7 @@ void multiply(const Product& its, const std::int32_t* x, std::size_t first, std:
                         const Fit some = fit(end_row - row);
                         some.run(its_x + (row - first_row), scratch + (panel - group) * broad * deep, deep,
                                  its.out + row * its.out_step + column, its.out_step, its.columns - column,
-                                 its.bias ? its.bias + column : nullptr, begin > 0);
+                                 its.bias ? its.bias + column : nullptr, its.onto || begin > 0);
                         row += some.rows;
                     }
                 }

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from rlaif_kernels.dispatch import plain
 
-__all__ = ["Dense", "accelerate", "add_inner", "add_outer", "hindrance", "packed", "product"]
+__all__ = ["Dense", "accelerate", "add", "hindrance", "packed", "product"]
 
 # Private operations of torch, in `torch.ops.mkldnn`; `hindrance` looks whether they are there and tries them out.
 PRODUCT, ARRANGE = "_linear_pointwise", "_reorder_linear_weight"
@@ -208,17 +208,9 @@ def outer(rows: Tensor, inputs: Tensor) -> Tensor:
     return _linear(rows.t(), inputs.t())
 
 
-def add_outer(into: Tensor, rows: Tensor, inputs: Tensor) -> None:
-    """into [O,I] += rows.T @ inputs, of rows [N,O] and inputs [N,I]; not differentiable."""
-    if _wide() and _suits(rows, inputs, into):
-        into += outer(rows, inputs)
+def add(into: Tensor, left: Tensor, right: Tensor) -> None:
+    """into [N,M] += left [N,K] @ right [K,M]; not differentiable."""
+    if not (_wide() and _suits(left, right, into)):
+        into.addmm_(left, right)
     else:
-        into.addmm_(rows.t(), inputs)
-
-
-def add_inner(into: Tensor, slope: Tensor, weight: Tensor) -> None:
-    """into [N,I] += slope @ weight, of slope [N,O] and weight [O,I]; not differentiable."""
-    if _wide() and _suits(slope, weight, into):
-        into += inner(slope, weight)
-    else:
-        into.addmm_(slope, weight)
+        into += inner(left, right) if left.stride(1) == 1 else outer(left.t(), right)

@@ -52,23 +52,46 @@ class Gradients(NamedTuple):
     @classmethod
     def whole(cls, slopes: Tensor, hidden: Tensor, head: Head, wanted: tuple[bool, bool, bool]) -> Gradients:
         """What zeros come to by adding all rows and columns at once, on the CPU: zeros need not be written and read."""
+        bias = slopes.sum(0) if wanted[2] else None
+        slopes = _rounded(slopes, hidden, head.weight)
         with exact(hidden):
+            if slopes.dtype == torch.bfloat16:
+                return cls(
+                    product.product(slopes, head.weight.t()) if wanted[0] else None,
+                    product.product(slopes.t(), hidden.t()) if wanted[1] else None,
+                    bias,
+                )
             return cls(
                 dense.inner(slopes, head.weight.to(slopes.dtype)) if wanted[0] else None,
                 dense.outer(slopes, hidden.to(slopes.dtype)) if wanted[1] else None,
-                slopes.sum(0) if wanted[2] else None,
+                bias,
             )
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
         if self.bias is not None:
-            self.bias[columns] += slopes.sum(0)
-        slopes = slopes.to(hidden.dtype) if hidden.is_cuda else slopes
+            self.bias[columns] += slopes.sum(0)  # before anything is rounded
+        slopes = _rounded(slopes, hidden, head.weight)
         with exact(hidden):
             if self.hidden is not None:
                 some = self.hidden[rows]
-                dense.add_inner(some, slopes, head.weight[columns].to(slopes.dtype))
+                _add(some, slopes, head.weight[columns])
                 if isinstance(rows, Tensor):  # then these were copies
                     self.hidden[rows] = some
             if self.weight is not None:
-                dense.add_outer(self.weight[columns], slopes, hidden.to(slopes.dtype))
+                _add(self.weight[columns], slopes.t(), hidden)
+
+
+def _rounded(slopes: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+    """Gradients of logits as they are multiplied: in the dtype of what made the logits, if that gives float32."""
+    return slopes.to(hidden.dtype) if hidden.is_cuda or product.suits(hidden, weight) else slopes
+
+
+def _add(into: Tensor, left: Tensor, right: Tensor) -> None:
+    """into [N,M] f32 += left [N,K] @ right [K,M], whose sums are kept in float32 whatever their dtype."""
+    if left.dtype == torch.float32:
+        dense.add(into, left, right.float())
+    elif left.is_cuda:
+        torch.addmm(into, left, right, out_dtype=torch.float32, out=into)
+    else:
+        product.product(left, right.t(), onto=into)

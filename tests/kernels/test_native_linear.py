@@ -252,22 +252,22 @@ def test_answers_without_holes_find_their_rows_again() -> None:
 def test_rows_without_a_gradient_take_part_in_the_first_product_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     x = rollouts(4, 30, 8, 50)
     seen: list[tuple[str, int]] = []
-    for name, which in (("product", 0), ("add_inner", 1), ("add_outer", 1)):
+    for name, which, wide in (("product", 0, 8), ("add", 1, 50)):
         real = getattr(head.dense, name)
 
-        def counted(*given: Any, name: str = name, which: int = which, real: Any = real) -> Any:
-            seen.append((name, len(given[which])))
+        def counted(*given: Any, name: str = name, which: int = which, wide: int = wide, real: Any = real) -> Any:
+            seen.append((name, given[which].numel() // wide))
             return real(*given)
 
         monkeypatch.setattr(head.dense, name, counted)
     learnt(x, torch.float32, impl="native", low=math.inf, high=math.inf)
     unmasked, moving = int(x["mask"].sum()), int((x["mask"] & (x["advantages"].nan_to_num() != 0)).sum())
     assert moving < unmasked < 120
-    assert seen == [("product", unmasked), ("add_inner", moving), ("add_outer", moving)]
+    assert seen == [("product", unmasked), ("add", moving), ("add", moving)]
     seen.clear()
     hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"]  # a frozen head needs two products
     rk.linear_policy_loss(hidden, weight, x["targets"], x["old_logp"], x["advantages"], x["mask"]).loss.backward()
-    assert [name for name, _ in seen] == ["product", "add_inner"]
+    assert [name for name, _ in seen] == ["product", "add"]
 
 
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
@@ -301,8 +301,7 @@ def test_where_nothing_is_learnt_no_gradient_is_made(monkeypatch: pytest.MonkeyP
     x = rollouts(2, 5, 4, 9)
     hidden, weight = x["hidden"].clone().requires_grad_(), x["weight"].clone().requires_grad_()
     made: list[str] = []
-    for name in ("add_inner", "add_outer"):
-        monkeypatch.setattr(head.dense, name, lambda *_, name=name: made.append(name))
+    monkeypatch.setattr(head.dense, "add", lambda *_: made.append("add"))
     given = x["targets"], x["old_logp"], x["advantages"], x["mask"]
     with torch.no_grad():
         for ratio in ("token", "sequence"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rlaif_kernels as rk
-from rlaif_kernels import head
+from rlaif_kernels import chunked, head
 from rlaif_kernels.native import product
 
 pytestmark = [
@@ -42,6 +42,26 @@ def test_products_are_as_exact_as_those_of_float32(shape: tuple[int, int, int], 
     assert bool(((said - wanted).abs() <= 4e-7 * size).all())
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_columns_may_lie_side_by_side_instead_of_rows_and_sums_begin_with_what_is_there(
+    shape: tuple[int, int, int],
+) -> None:
+    rows, width, columns = shape
+    x, weight = torch.randn(rows, width).bfloat16(), torch.randn(columns, width).bfloat16()
+    across, down = (one.T.contiguous().T for one in (x, weight))
+    said, start = product.product(x, weight), torch.randn(rows, columns + 3)
+    for one in (x, across):
+        for other in (weight, down):
+            assert product.suits(one, other)
+            assert torch.equal(product.product(one, other), said)
+            there = start.clone()
+            assert product.product(one, other, onto=there[:, :columns]).data_ptr() == there.data_ptr()
+            size = x.double().abs() @ weight.double().abs().T + 1
+            wanted = start[:, :columns].double() + x.double() @ weight.double().T
+            assert bool(((there[:, :columns] - wanted).abs() <= 4e-7 * size).all())
+            assert torch.equal(there[:, columns:], start[:, columns:])
+
+
 def test_numbers_do_not_depend_on_rows_columns_and_threads_beside_them() -> None:
     x, weight = torch.randn(70, 1500).bfloat16(), torch.randn(900, 1500).bfloat16()
     said = product.product(x, weight, None)
@@ -62,6 +82,10 @@ def test_rows_may_lie_apart_and_what_lies_between_is_not_read() -> None:
     assert product.suits(far[::2, 3:43], broad[::2, 5:45])
     said = product.product(far[::2, 3:43], broad[::2, 5:45], None)
     assert torch.equal(said, product.product(x, weight, None))
+    far, broad = (torch.full((2 * one.shape[1], len(one) + 7), math.nan, dtype=torch.bfloat16) for one in (x, weight))
+    far[::2, 2:32], broad[::2, 5:55] = x.T, weight.T
+    assert product.suits(far[::2, 2:32].T, broad[::2, 5:55].T)
+    assert torch.equal(said, product.product(far[::2, 2:32].T, broad[::2, 5:55].T))
 
 
 def test_nan_and_infinity_stay_in_their_row_and_column() -> None:
@@ -80,13 +104,34 @@ def test_what_it_cannot_do_is_left_to_torch() -> None:
     for one, other in (
         (x.half(), weight.half()),
         (x.float(), weight),
-        (x.T.contiguous().T, weight),
+        (x.repeat_interleave(2, 1)[:, ::2], weight),
         (x[:, :0], weight[:, :0]),
         (x.to("meta"), weight),
     ):
         assert not product.suits(one, other)
     with rk.using("torch"):
         assert not product.suits(x, weight)
+
+
+@pytest.mark.parametrize("stash", [0, chunked.STASH], ids=["again", "kept"])
+def test_gradients_are_off_by_the_rounding_of_what_flows_to_the_logits(
+    stash: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "STASH", stash)
+    monkeypatch.setattr(chunked, "BLOCK", 8192)
+    hidden, weight = torch.randn(70, 40).bfloat16(), torch.randn(300, 40).bfloat16()
+    targets, slope = torch.randint(300, (70,)), torch.randn(70)
+    leaves = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
+    found = torch.autograd.grad((rk.linear_logprobs(*leaves, targets, impl="native") * slope).sum(), leaves)
+    chances = (hidden.double() @ weight.double().T).softmax(-1)
+    flow = (torch.nn.functional.one_hot(targets, 300) - chances) * slope.double()[:, None]
+    for one, left, right in ((found[0], flow, weight.double()), (found[1], flow.T, hidden.double())):
+        wanted, size = left @ right, left.abs() @ right.abs()
+        # Half a unit in the eighth binary digit: each summand's, then the result's.
+        assert bool(((one.double() - wanted).abs() <= 1.01 * 2**-8 * (size + wanted.abs()) + 1e-6).all())
+    exact = [(flow @ weight.double()), (flow.T @ hidden.double())]
+    for one, wanted in zip(found, exact, strict=True):  # and as these fall to both sides, far less
+        assert float((one.double() - wanted).norm() / wanted.norm()) < 2**-8
 
 
 def test_the_output_layer_multiplies_so(monkeypatch: pytest.MonkeyPatch) -> None:

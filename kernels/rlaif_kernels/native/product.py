@@ -27,20 +27,41 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and able()
         and not plain()
         and refuses((x, weight)) is None
-        and all(one.stride(-1) == 1 or one.shape[-1] == 1 for one in (x, weight))
+        and all(_lies(one) for one in (x, weight))
         and x.shape[1] > 0
     )
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
     """x [N,I] bf16, weight [O,I] bf16, bias [O] -> x @ weight.T + bias [N,O] f32; not differentiable.
 
-    A row's numbers are the same bits whichever rows, columns and threads there are besides. Numbers below 2^-126 count
-    as 0.
+    Each of the two lies row after row or column after column. onto: what is added to instead, in place; f32, its rows
+    whole. A row's numbers are the same bits whichever rows, columns and threads there are besides. Numbers below 2^-126
+    count as 0.
     """
-    out = torch.empty(len(x), len(weight), dtype=torch.float32)
+    out = torch.empty(len(x), len(weight), dtype=torch.float32) if onto is None else onto
     start = None if bias is None else bias.detach().float().contiguous()
-    sizes = (*x.shape, len(weight))
-    laid = (x.data_ptr(), x.stride(0), weight.data_ptr(), weight.stride(0), address(start))
-    native.binary.product(*laid, *sizes, out.data_ptr(), out.stride(0), torch.get_num_threads())
+    laid = [(one.data_ptr(), *_steps(one)) for one in (x, weight)]
+    native.binary.product(
+        *laid[0],
+        *laid[1],
+        address(start),
+        onto is not None,
+        *x.shape,
+        len(weight),
+        out.data_ptr(),
+        out.stride(0),
+        torch.get_num_threads(),
+    )
     return out
+
+
+def _lies(x: Tensor) -> bool:
+    """Whether the numbers of one row, or else those of one column, lie side by side."""
+    return 1 in _steps(x)
+
+
+def _steps(x: Tensor) -> tuple[int, int]:
+    """Numbers from one row to the next, and from one column to the next; a step that is never taken counts as 1."""
+    across, along = x.stride()
+    return (across, 1) if x.shape[1] == 1 else (1 if len(x) == 1 and along != 1 else across, along)
