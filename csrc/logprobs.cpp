@@ -162,17 +162,18 @@ bool steps_of(const DLTensor& logits, Steps& steps, std::size_t& rows) {
 // What is said of plain logits of any shape, if they are; whether they were. The results were just made; all but the
 // log-probs may be None. Arguments: logits, targets, log-probs, entropies, what the way back needs (the shifts, then the logs),
 // temperature, scale, softcap or None, ignored, threads.
-bool at_once(PyObject* const* given) {
+py::object at_once(PyObject* const* given) {
+    const py::none nothing;
     DLTensor its{}, where{}, out{};
     Steps steps{};
     std::size_t rows = 0;
-    if (!views.of(given[0], its) || its.ndim < 1 || !steps_of(its, steps, rows)) return false;
+    if (!views.of(given[0], its) || its.ndim < 1 || !steps_of(its, steps, rows)) return nothing;
     const Kind kind = its.code == std::uint8_t(Code::bfloat) ? Kind::bfloat16 : its.bits == 32 ? Kind::float32 : Kind::float16;
-    if (!holds(its, Code::real, 32) && !holds(its, Code::real, 16) && !holds(its, Code::bfloat, 16)) return false;
-    if (!views.of(given[1], where) || !holds(where, Code::integer, 64) || !contiguous(where)) return false;
-    if (where.ndim != its.ndim - 1) return false;
+    if (!holds(its, Code::real, 32) && !holds(its, Code::real, 16) && !holds(its, Code::bfloat, 16)) return nothing;
+    if (!views.of(given[1], where) || !holds(where, Code::integer, 64) || !contiguous(where)) return nothing;
+    if (where.ndim != its.ndim - 1) return nothing;
     for (int axis = 0; axis < where.ndim; ++axis) {
-        if (where.shape[axis] != its.shape[axis]) return false;
+        if (where.shape[axis] != its.shape[axis]) return nothing;
     }
     const auto result = [&](PyObject* its) {
         return its != Py_None && views.of(its, out, true) ? static_cast<float*>(out.data) : nullptr;
@@ -185,7 +186,7 @@ bool at_once(PyObject* const* given) {
                       static_cast<const std::int64_t*>(where.data), ignored, nullptr,
                       PyFloat_AsDouble(given[5]), scale, cap};
     if (PyErr_Occurred()) throw py::error_already_set();
-    if (astray(block.targets, rows, std::int64_t(block.width), ignored) >= 0) return false;  // who goes the slow way is told
+    if (astray(block.targets, rows, std::int64_t(block.width), ignored) >= 0) return nothing;  // who goes the slow way is told
     static const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(""));
     std::size_t threads = 1;
     const auto work = [&] {
@@ -198,11 +199,11 @@ bool at_once(PyObject* const* given) {
     if (rows * block.width < 4096) {  // less than what letting go of Python costs
         work();
     } else {
-        threads = PyLong_AsSize_t(given[9]);
+        threads = views.threads();
         const py::gil_scoped_release released;
         work();
     }
-    return true;
+    return py::bool_(true);
 }
 
 }  // namespace
@@ -216,7 +217,7 @@ bool at_once(PyObject* const* given) {
     block_of(logits, kind, {inner, stride, outer}, rows, width, first, targets, ignored, temperatures, temperature, scale, cap)
 
 void register_logprobs(py::module_& module) {
-    define_quick<at_once, 10>(module, "logprobs_at_once");
+    define_quick<at_once, 9>(module, "logprobs_at_once");
     module.def("logprobs_forward", [](RLAIF_BLOCK, Address logprobs, Address entropies, Address shifts, Address logs,
                                       std::size_t threads, const std::string& variant) -> std::int64_t {
         const Block block = RLAIF_BLOCK_OF;

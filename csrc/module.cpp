@@ -73,8 +73,9 @@ PYBIND11_MODULE(_native, module) {
     rlaif::OpenMp::watch();
     module.def("build_info", &build_info);
     module.def("variants", &rlaif::variants);
-    module.def("learn_tensors", [](const py::capsule& exchange, const py::type& tensor, const py::type& parameter) {
-        rlaif::views.learn(exchange, tensor, parameter);
+    module.def("learn_tensors", [](const py::capsule& exchange, const py::type& tensor, const py::type& parameter,
+                                   py::function empty_like, py::function threads) {
+        rlaif::views.learn(exchange, tensor, parameter, std::move(empty_like), std::move(threads));
         return rlaif::views.ready();
     });
     module.def("members", &members, py::arg("asked"), py::arg("failing") = py::none(),

@@ -111,46 +111,54 @@ void bind(py::module_& module, const char* name) {
     });
 }
 
-// Whether these are dense rows of one shape in float32 on the CPU, as most are; then what is asked was done.
-// Arguments: rewards, values, mask, dones, next values, advantages, returns, gamma, lam, threads. Values, and either result,
-// may be None as well as dones and next values: then they are 0, and it is not wanted.
-bool at_once(PyObject* const* given) {
-    PyObject *gamma = given[7], *lam = given[8];
-    if (!PyFloat_Check(gamma) || !PyFloat_Check(lam)) return false;  // a tensor, say: one a row
-    PyObject *const floats[] = {given[0], given[1], given[5], given[6], given[4]}, *const flags[] = {given[2], given[3]};
-    void *numbers[5] = {}, *truths[2] = {};
+// Advantages and returns, if these are dense rows of one shape in float32 on the CPU, as most are; else None.
+// Arguments: a tuple of rewards, values, mask, dones and next values; gamma, lam; where to put the results, a pair, or None;
+// and whether either is wanted. Values may be None as well as dones and next values: then they are 0.
+py::object at_once(PyObject* const* arguments) {
+    const py::none nothing;
+    PyObject *gamma = arguments[1], *lam = arguments[2], *out = arguments[3];
+    if (!PyFloat_Check(gamma) || !PyFloat_Check(lam)) return nothing;  // a tensor, say: one a row
+    PyObject* given[5];
+    for (int n = 0; n < 5; ++n) given[n] = PyTuple_GET_ITEM(arguments[0], n);
     DLTensor shape{}, view{};
-    const auto take = [&](PyObject* given, Code code, int bits, void*& into, bool fresh = false) {
-        if (!views.of(given, view, fresh) || !holds(view, code, bits) || !contiguous(view)) return false;
+    bool fit = true;
+    const auto take = [&](PyObject* one, Code code, int bits, bool fresh = false) -> void* {
+        if (!fit || one == Py_None) return nullptr;
+        fit = views.of(one, view, fresh) && holds(view, code, bits) && contiguous(view) && view.data;  // something is in it
         if (!shape.shape) shape = view;
-        into = view.data;
-        return alike(shape, view);
+        fit = fit && alike(shape, view);
+        return view.data;
     };
-    for (int n = 0; n < 5; ++n) {
-        if (floats[n] != Py_None && !take(floats[n], Code::real, 32, numbers[n], n == 2 || n == 3)) return false;
-    }
+    const auto number = [&](PyObject* one, bool fresh = false) {
+        return static_cast<float*>(take(one, Code::real, 32, fresh));
+    };
+    const auto truth = [&](PyObject* one) { return static_cast<const bool*>(take(one, Code::boolean, 8)); };
+    const float *rewards = number(given[0]), *values = number(given[1]), *next_values = number(given[4]);
+    const bool *mask = truth(given[2]), *dones = truth(given[3]);
+    if (!fit || !rewards || !mask || shape.ndim != 2) return nothing;
+    py::object results[2];
+    float* into[2];
     for (int n = 0; n < 2; ++n) {
-        if (flags[n] != Py_None && !take(flags[n], Code::boolean, 8, truths[n])) return false;
+        if (out != Py_None) {
+            results[n] = py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(out, n));
+        } else {
+            results[n] = arguments[4 + n] == Py_True ? views.like(given[0]) : py::object(nothing);
+        }
+        into[n] = number(results[n].ptr(), true);
     }
-    if (shape.ndim != 2) return false;
-    for (int n = 0; n < 5; ++n) {
-        if (floats[n] != Py_None && !numbers[n]) return false;  // nothing in it
-    }
-    if (!numbers[0] || !truths[0] || (flags[1] != Py_None && !truths[1])) return false;
-    const auto number = [&](int n) { return static_cast<float*>(numbers[n]); };
-    const auto truth = [&](int n) { return static_cast<const bool*>(truths[n]); };
-    const Rows<float> rows{number(0), number(1), number(4), nullptr, truth(0), truth(1), number(2), number(3), 1.0, 1.0};
+    if (!fit) return nothing;
+    const Rows<float> rows{rewards, values, next_values, nullptr, mask, dones, into[0], into[1], 1.0, 1.0};
     const Layout layout{std::size_t(shape.shape[0]), std::size_t(shape.shape[1]), nullptr, nullptr, nullptr,
                         PyFloat_AS_DOUBLE(gamma), PyFloat_AS_DOUBLE(lam)};
     static const Variant& best = RLAIF_CHOOSE_VARIANT(variant_name(""));
     if (layout.tokens() < 4096) {  // less than what letting go of Python costs
         run(rows, layout, 1, best.scan);
     } else {
-        const std::size_t threads = PyLong_AsSize_t(given[9]);
+        const std::size_t threads = views.threads();
         const py::gil_scoped_release released;
         run(rows, layout, threads, best.scan);
     }
-    return true;
+    return py::reinterpret_steal<py::object>(PyTuple_Pack(2, results[0].ptr(), results[1].ptr()));
 }
 
 }  // namespace
@@ -159,7 +167,7 @@ bool at_once(PyObject* const* given) {
 void register_scans(py::module_& module) {
     bind<float>(module, "scan_f32");
     bind<double>(module, "scan_f64");
-    define_quick<at_once, 10>(module, "gae_at_once");
+    define_quick<at_once, 6>(module, "gae_at_once");
 }
 
 }  // namespace rlaif::scans

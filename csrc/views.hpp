@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include <pybind11/pybind11.h>
 
@@ -29,12 +30,15 @@ struct Exchange {
 
 class Views {
   public:
-    // What torch says of itself: its capsule "dlpack_exchange_api", and the two types whose data is where they say.
-    void learn(const pybind11::capsule& exchange, const pybind11::type& tensor, const pybind11::type& parameter) {
+    // What torch says of itself: its capsule "dlpack_exchange_api", the two types whose data is where they say, and its
+    // functions `empty_like` and `get_num_threads`.
+    void learn(const pybind11::capsule& exchange, const pybind11::type& tensor, const pybind11::type& parameter,
+               pybind11::function empty_like, pybind11::function threads) {
         const auto* given = static_cast<const Exchange*>(PyCapsule_GetPointer(exchange.ptr(), "dlpack_exchange_api"));
         if (!given) throw pybind11::error_already_set();
         if (given->major == 1) look_ = given->look;
         tensor_ = tensor.ptr(), parameter_ = parameter.ptr();
+        empty_like_ = empty_like.release().ptr(), threads_ = threads.release().ptr();
         negated_ = pybind11::str("is_neg").release().ptr();
     }
     bool ready() const { return look_ != nullptr; }
@@ -57,22 +61,38 @@ class Views {
         return negated == Py_False;
     }
 
+    // A new tensor of this one's shape and dtype.
+    pybind11::object like(PyObject* tensor) const {
+        return pybind11::reinterpret_steal<pybind11::object>(made(PyObject_CallOneArg(empty_like_, tensor)));
+    }
+    // As many threads as torch takes.
+    std::size_t threads() const {
+        const auto said = pybind11::reinterpret_steal<pybind11::object>(made(PyObject_CallNoArgs(threads_)));
+        return PyLong_AsSize_t(said.ptr());
+    }
+
   private:
+    static PyObject* made(PyObject* object) {
+        if (!object) throw pybind11::error_already_set();
+        return object;
+    }
+
     int (*look_)(void*, DLTensor*) = nullptr;
     PyObject *tensor_ = nullptr, *parameter_ = nullptr, *negated_ = nullptr;
+    PyObject *empty_like_ = nullptr, *threads_ = nullptr;
 };
 
 inline Views views;
 
 // A function of plain arguments, called without pybind11, whose sorting of arguments takes as long as a short row. It returns
-// whether it did what was asked, and may throw.
-using Quick = bool (*)(PyObject* const* arguments);
+// what it found, None if it is not for these arguments, and may throw.
+using Quick = pybind11::object (*)(PyObject* const* arguments);
 
 template <Quick run, Py_ssize_t count>
 PyObject* call_quick(PyObject*, PyObject* const* arguments, Py_ssize_t given) {
     if (given != count) return PyErr_Format(PyExc_TypeError, "takes %zd arguments, got %zd", count, given);
     try {
-        return PyBool_FromLong(run(arguments));
+        return run(arguments).release().ptr();
     } catch (pybind11::error_already_set& error) {
         error.restore();
     } catch (const std::exception& error) {

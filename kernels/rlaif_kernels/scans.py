@@ -152,7 +152,6 @@ def _gae(
         impl in ("auto", "native")
         and not torch.compiler.is_compiling()
         and not TURNED_OFF.get()
-        and getattr(rewards, "is_cpu", False)
         and cu_seqlens is None
         and (out is None or _writable(out))
         and (native := quick("scans"))

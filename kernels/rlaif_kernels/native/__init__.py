@@ -22,7 +22,9 @@ else:
 # Whether the binary can look at tensors by itself, which makes small calls cheap; torch tells how since 2.10 or so.
 quick: bool = missing is None and (
     hasattr(Tensor, "__dlpack_c_exchange_api__")
-    and binary.learn_tensors(Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter)
+    and binary.learn_tensors(
+        Tensor.__dlpack_c_exchange_api__, Tensor, torch.nn.Parameter, torch.empty_like, torch.get_num_threads
+    )
 )
 
 __all__ = ["DEVICE", "KINDS", "WRAPPED", "address", "binary", "build_info", "missing", "quick", "refuses"]

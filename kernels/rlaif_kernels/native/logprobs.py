@@ -81,8 +81,7 @@ def at_once(
         logp = empty_like(targets, dtype=single)
         spread = empty_like(targets, dtype=single) if entropy else None
         told = targets.new_empty(2, targets.numel(), dtype=single) if back else None
-        threads = get_num_threads()
-        if binary.logprobs_at_once(logits, targets, logp, spread, told, temperature, scale, softcap, ignored, threads):
+        if binary.logprobs_at_once(logits, targets, logp, spread, told, temperature, scale, softcap, ignored):
             return logp, spread, told
     hindrance = refuses((logits, targets))
     if hindrance is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, empty_like, get_num_threads
+from torch import Tensor, get_num_threads
 from torch.autograd.graph import increment_version
 
 from rlaif_kernels.native import address, binary
@@ -99,13 +99,7 @@ def at_once(
     """
     if variant:
         return None
-    rewards = given[0]
-    try:
-        first, second = out or (empty_like(rewards) if wanted[0] else None, empty_like(rewards) if wanted[1] else None)
-    except RuntimeError:
-        return None  # there is nothing like some tensors that are out of the ordinary
-    if not binary.gae_at_once(*given, first, second, gamma, lam, get_num_threads()):
-        return None
-    if out is not None:
+    pair = binary.gae_at_once(given, gamma, lam, out, *wanted)
+    if out is not None and pair is not None:
         increment_version(out)  # whoever kept what stood there for a gradient is told
-    return first, second
+    return pair
