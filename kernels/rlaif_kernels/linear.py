@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, operators, rows
+from rlaif_kernels import arguments, operators, policy, rows
 from rlaif_kernels.dispatch import Impl, choose
 from rlaif_kernels.losses import Aggregation, Estimator, LinearPolicyLoss, Objective, Ratio, options_fit, policy_loss
 from rlaif_kernels.reference.numbers import accumulation
@@ -192,7 +192,10 @@ def linear_policy_loss(
         "correction": correction,
     }
     options_fit("linear_policy_loss", options)
-    if torch.compiler.is_compiling() and operators.covering(impl, hidden, *tensors.values(), **transform):
+    if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, *tensors.values(), **transform)):
+        if not policy.later(hidden, ratio):
+            options |= {"old_logp": old_logp, "advantages": advantages, "mask": mask}
+            return operators.linear_policy_loss(backend, hidden, weight, targets, bias=bias, **transform, **options)
         # As it is defined, by operators, so that a graph does not hold all logits either.
         asked = targets.where(mask, -100)
         logp, entropy = linear_logprobs(hidden, weight, asked, bias=bias, **transform, entropy=True, impl=impl)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from rlaif_kernels import chunked
 from rlaif_kernels.head import Gradients, Head
-from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, token_weights
+from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, Ratio, token_weights
 from rlaif_kernels.rows import Backend, Rows, Said, asked
 
-__all__ = ["linear_policy_loss"]
+__all__ = ["later", "learnt", "linear_policy_loss"]
 
 Loss = Callable[..., PolicyLoss]
 
@@ -62,6 +62,27 @@ def linear_policy_loss(
     return LinearPolicyLoss(*said)
 
 
+def later(hidden: Tensor, ratio: Ratio) -> bool:
+    """Whether the gradients wait for all log-probs, or for the gradient of the loss."""
+    return ratio == "sequence" or hidden.dtype == torch.float16
+
+
+def learnt(
+    backend: Backend,
+    loss: Loss,
+    hidden: Tensor,
+    head: Head,
+    rows: Rows,
+    tokens: dict[str, Tensor | None],
+    options: dict[str, Any],
+    wanted: tuple[bool, bool, bool],
+) -> tuple[LinearPolicyLoss, Gradients]:
+    """What is said of hidden [B T,H], and on the way the gradients that are `wanted`, in hidden's dtype."""
+    work, gradients = _Work(backend, loss, hidden, head, rows, tokens, options), Gradients.zeros(hidden, head, wanted)
+    said = work.said(work.by_token(gradients))
+    return said, Gradients(*[one if one is None else one.to(hidden.dtype) for one in gradients])
+
+
 class LinearPolicy(torch.autograd.Function):
     """hidden [B T,H], weight [V,H], bias [V] or None -> loss, metrics, log-probs [B,T], entropies [B,T]."""
 
@@ -78,25 +99,19 @@ class LinearPolicy(torch.autograd.Function):
         options: dict[str, Any],
         learning: bool,
     ) -> tuple[Tensor, ...]:
-        head, ratio = Head(weight, bias), options["ratio"]
-        wanted = ctx.needs_input_grad[:3] if learning else (False, False, False)
-        work = _Work(backend, loss, hidden, head, rows, tokens, options)
-        ctx.later, gradients = ratio == "sequence" or hidden.dtype == torch.float16, Gradients(None, None, None)
+        head, wanted = Head(weight, bias), ctx.needs_input_grad[:3] if learning else (False, False, False)
+        ctx.later, gradients = later(hidden, options["ratio"]), Gradients(None, None, None)
         if ctx.later:
+            work = _Work(backend, loss, hidden, head, rows, tokens, options)
             told, slopes = work.by_answer(any(wanted))
             ctx.backend, ctx.rows = backend, rows
             ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told, *slopes)
+            said = work.said(told)
         else:
-            gradients = Gradients.zeros(hidden, head, wanted)
-            told = work.by_token(gradients)
-        mask = tokens["mask"]
-        assert mask is not None
-        assert told.entropy is not None
-        logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
-        said = loss(logp, **tokens, entropy=entropy, **options)
-        ctx.gradients = [one if one is None else one.to(hidden.dtype) for one in gradients]
-        ctx.mark_non_differentiable(said.metrics, logp, entropy)
-        return said.loss.clone(), said.metrics, logp, entropy  # a loss that is a view could not be divided in place
+            said, gradients = learnt(backend, loss, hidden, head, rows, tokens, options, wanted)
+        ctx.gradients = gradients
+        ctx.mark_non_differentiable(*said[1:])
+        return said
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -135,6 +150,15 @@ class _Work:
         self.backend, self.loss, self.hidden, self.head, self.rows = backend, loss, hidden, head, rows
         self.tokens, self.options = tokens, options
         self.kept = chunked.kept(rows.targets != rows.ignored)
+
+    def said(self, told: Said) -> LinearPolicyLoss:
+        """The loss of the log-probs and entropies of all rows."""
+        mask = self.tokens["mask"]
+        assert mask is not None
+        assert told.entropy is not None
+        logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
+        loss, metrics = self.loss(logp, **self.tokens, entropy=entropy, **self.options)
+        return LinearPolicyLoss(loss.clone(), metrics, logp, entropy)  # a view could not be divided in place
 
     def by_token(self, gradients: Gradients) -> Said:
         """Rows in blocks that have all their logits at once; the gradients are added up, and what is said returned."""

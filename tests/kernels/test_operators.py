@@ -11,6 +11,7 @@ from torch import Tensor
 
 import compiling
 import rlaif_kernels as rk
+from rlaif_kernels import head
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
 
@@ -53,6 +54,32 @@ def test_a_graph_never_holds_all_logits(loss: bool) -> None:
     torch.testing.assert_close(compiled(*given), call(*given))
     assert torch.Size([VOCABULARY, 8]) in held
     assert not [shape for shape in held if shape.numel() >= ROWS * VOCABULARY and shape[-1] != 8]
+
+
+@pytest.mark.native
+def test_a_policy_loss_in_a_graph_takes_three_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    made: list[str] = []
+    for name in ("product", "add"):
+        real = getattr(head.dense, name)
+        monkeypatch.setattr(head.dense, name, lambda *given, name=name, real=real: (made.append(name), real(*given))[1])
+    numbers, mask = torch.zeros(1, ROWS), torch.ones(1, ROWS, dtype=torch.bool)
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def loss(hidden: Tensor, weight: Tensor) -> Tensor:
+        targets = torch.arange(ROWS)[None]
+        return rk.linear_policy_loss(hidden[None], weight, targets, numbers, numbers + 1, mask, low=1, high=99).loss * 2
+
+    hidden, weight = torch.randn(ROWS, 8, requires_grad=True), torch.randn(VOCABULARY, 8, requires_grad=True)
+    loss(hidden, weight).backward()
+    assert made == ["product", "add", "add"]
+    made.clear()
+    loss(hidden, weight.detach()).backward()
+    assert made == ["product", "add"]
+    made.clear()
+    with torch.no_grad():
+        loss(hidden, weight)
+    assert made == ["product"]
 
 
 @pytest.mark.native

@@ -16,6 +16,10 @@ def head() -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(6, 8, requires_grad=True), torch.randn(40, 8, requires_grad=True), torch.randn(40)
 
 
+def frozen() -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(8, 8, requires_grad=True), torch.randn(40, 8), torch.randn(40)
+
+
 TARGETS = torch.tensor([1, -100, 39, 0, 5, 5])
 NUMBERS = (-100, 0.9, 1.0, 0.0)
 MASK = torch.tensor([[True, True, False, True], [False, True, True, True]])
@@ -34,6 +38,12 @@ OPERATORS: dict[str, Callable[[str], tuple[Any, ...]]] = {
         "log_ratios,rewards,values,mask,gamma,rho_clip",
         [0.9, 1.0],
         backend,
+    ),
+    "linear_policy_loss": lambda backend: (
+        *frozen(),
+        *(TARGETS[[0, 1, 2, 3, 4, 5, 1, 3]], torch.rand(8) + 0.5, *NUMBERS, backend, rows()[0] - 4, rows()[0]),
+        *(TARGETS[[0, 1, 2, 3, 4, 5, 1, 3]].view(2, 4) >= 0, torch.rand(2, 4), rows()[0], None),
+        *("clip", "token", 0.2, 0.3, 3.0, 0.1, "k3", "k2", 0.01, [True, False, False]),
     ),
     "policy_loss": lambda _: (
         rows()[0].requires_grad_(),
@@ -73,7 +83,14 @@ CALLS: dict[str, Callable[..., Any]] = {
         torch.arange(40).where((x.detach() > 0) | (torch.arange(40) == TARGETS[:, None]), -1),
         entropy=True, impl=impl),
     "linear_policy_loss": lambda x, impl: rk.linear_policy_loss(
-        x[None, :, :9], WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0, impl=impl)[:2],
+        x[None, :, :9], WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0, impl=impl),
+    "a policy loss of many things": lambda x, impl: rk.linear_policy_loss(
+        WEIGHT[None, :6] + 1, x.T[:, :1] * WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0,
+        bias=x[0], temperature=x[None, :, 1].detach().exp(), objective="cispo", high=0.5, aggregation="sequence_mean",
+        reference=x[None, :, 2] - 4, kl=0.2, entropy_weight=0.1, correction=x[None, :, 3].exp(), impl=impl),
+    "a policy loss of answers": lambda x, impl: rk.linear_policy_loss(
+        x[None, :, :9], WEIGHT, TARGETS[None], x[None, :, 0] - 4, x[None, :, 1], TARGETS[None] >= 0, ratio="sequence",
+        impl=impl),
     "group_normalise": lambda x, impl: rk.group_normalise(
         x.flatten(), torch.arange(240) % 7, x.flatten() > -1, impl=impl),
     "attention_column": lambda x, impl: rk.attention_column(
@@ -115,5 +132,5 @@ def one_graph_has_the_same_numbers(name: str, impl: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-EVERYWHERE = ("gae", "linear_logprobs", "token_logprobs", "vtrace")
+EVERYWHERE = ("gae", "linear_logprobs", "linear_policy_loss", "token_logprobs", "vtrace")
 """The operators that run the kernels of any backend."""

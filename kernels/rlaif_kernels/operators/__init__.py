@@ -7,8 +7,9 @@ they are.
 
 from __future__ import annotations
 
+from rlaif_kernels.operators.policy import linear_policy_loss
 from rlaif_kernels.operators.registry import covering
 from rlaif_kernels.operators.rows import linear_logprobs, token_logprobs
 from rlaif_kernels.operators.tokens import gae, policy_loss, vtrace
 
-__all__ = ["covering", "gae", "linear_logprobs", "policy_loss", "token_logprobs", "vtrace"]
+__all__ = ["covering", "gae", "linear_logprobs", "linear_policy_loss", "policy_loss", "token_logprobs", "vtrace"]

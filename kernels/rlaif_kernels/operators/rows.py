@@ -12,7 +12,7 @@ from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.operators.registry import define, part
 from rlaif_kernels.rows import Rows, Said, asked, dense
 
-__all__ = ["linear_logprobs", "token_logprobs"]
+__all__ = ["HEAD", "ROWS", "linear_logprobs", "token_logprobs"]
 
 ROWS = "Tensor targets, Tensor? temperatures, int ignored, float temperature, float scale, float softcap, str backend"
 SAID = "Tensor logp, Tensor entropy, Tensor largest, Tensor logsum"
@@ -126,7 +126,8 @@ def _linear_descend(
     slopes = [one if one is None else one.contiguous() for one in rest[9:]]
     gradients = Gradients.zeros(hidden, Head(weight, bias), (True, True, bias is not None))
     rows = Rows(*(targets, *numbers, temperatures))
-    chunked.descend(part(backend, "logprobs"), hidden, Head(weight, bias), rows, Said(*said), slopes, gradients)
+    flat = chunked.cleared(hidden, rows)
+    chunked.descend(part(backend, "logprobs"), flat, Head(weight, bias), rows, Said(*said), slopes, gradients)
     given = zip(gradients, (hidden, weight, bias), strict=True)
     return [one.to(like.dtype) for one, like in given if one is not None and like is not None]
 
