@@ -7,6 +7,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include "team.hpp"
 #include "variants.hpp"
 #include "views.hpp"
@@ -66,6 +71,17 @@ py::dict build_info() {
     return info;
 }
 
+// Large pages for memory that nobody has written to yet; no more than a wish, which a system may not know.
+void ask_large_pages(std::uintptr_t begin, std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const std::uintptr_t page = std::uintptr_t(sysconf(_SC_PAGESIZE));
+    const std::uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+    if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#else
+    static_cast<void>(begin), static_cast<void>(bytes);
+#endif
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -78,6 +94,7 @@ PYBIND11_MODULE(_native, module) {
         rlaif::views.learn(exchange, tensor, parameter, std::move(empty_like), std::move(threads));
         return rlaif::views.ready();
     });
+    module.def("ask_large_pages", &ask_large_pages);
     module.def("members", &members, py::arg("asked"), py::arg("failing") = py::none(),
                py::call_guard<py::gil_scoped_release>());
     rlaif::attention::register_attention(module);

@@ -34,8 +34,8 @@ __all__ = [
 BLOCK = 24 * 2**20
 """Bytes of logits that exist at a time: 24 MiB. What takes less than 32 the C library keeps for the next; beyond, each
 block would be fresh memory, which costs a quarter of the time of its product."""
-STASH = 2**26
-"""Bytes of logits that are kept for the backward pass, which computes more than these once more: 64 MiB."""
+STASH = 2**28
+"""Bytes of logits that are kept for the backward pass, which computes more than these once more: 256 MiB."""
 TALL = 2048
 """Rows beyond which a product gets no faster."""
 FEW = 128
@@ -168,8 +168,7 @@ class LinearLogprobs(torch.autograd.Function):
             else:
                 gradients = Gradients.zeros(hidden, head, wanted)
                 gradients.add(logits, taken(hidden, which), which, head, slice(None))
-        given = zip(gradients, (hidden, weight, bias), strict=True)
-        return *[one if one is None else one.to(like.dtype) for one, like in given], *(None,) * 2
+        return *gradients.like(hidden), *(None,) * 2
 
 
 def _by_definition(

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlaif_kernels import fresh
 from rlaif_kernels.dispatch import plain
 
-__all__ = ["Dense", "accelerate", "add", "hindrance", "packed", "product"]
+__all__ = ["Dense", "accelerate", "add", "hindrance", "multiplied", "packed", "product"]
 
 # Private operations of torch, in `torch.ops.mkldnn`; `hindrance` looks whether they are there and tries them out.
 PRODUCT, ARRANGE = "_linear_pointwise", "_reorder_linear_weight"
@@ -208,9 +209,16 @@ def outer(rows: Tensor, inputs: Tensor) -> Tensor:
     return _linear(rows.t(), inputs.t())
 
 
+def multiplied(left: Tensor, right: Tensor) -> Tensor:
+    """left [N,K] @ right [K,M] -> [N,M], f32 on the CPU; not differentiable."""
+    if _wide() and _suits(left, right):
+        return inner(left, right) if left.stride(1) == 1 else outer(left.t(), right)
+    return torch.mm(left, right, out=fresh.empty(len(left), right.shape[1]))
+
+
 def add(into: Tensor, left: Tensor, right: Tensor) -> None:
     """into [N,M] += left [N,K] @ right [K,M]; not differentiable."""
-    if not (_wide() and _suits(left, right, into)):
-        into.addmm_(left, right)
+    if _wide() and _suits(left, right, into):
+        into += multiplied(left, right)
     else:
-        into += inner(left, right) if left.stride(1) == 1 else outer(left.t(), right)
+        into.addmm_(left, right)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlaif_kernels import dense
+from rlaif_kernels import dense, fresh
 from rlaif_kernels.native import product
 from rlaif_kernels.reference.numbers import exact
 
@@ -44,7 +44,7 @@ class Gradients(NamedTuple):
         given = (hidden, head.weight, head.bias)
         return cls(
             *[
-                torch.zeros_like(one, dtype=torch.float32) if want and one is not None else None
+                fresh.like(one, torch.float32).zero_() if want and one is not None else None
                 for one, want in zip(given, wanted, strict=True)
             ]
         )
@@ -52,25 +52,25 @@ class Gradients(NamedTuple):
     @classmethod
     def whole(cls, slopes: Tensor, hidden: Tensor, head: Head, wanted: tuple[bool, bool, bool]) -> Gradients:
         """What zeros come to by adding all rows and columns at once, on the CPU: zeros need not be written and read."""
-        bias = slopes.sum(0) if wanted[2] else None
+        bias = slopes.sum(0) if wanted[2] else None  # before anything is rounded
         slopes = _rounded(slopes, hidden, head.weight)
         with exact(hidden):
-            if slopes.dtype == torch.bfloat16:
-                return cls(
-                    product.product(slopes, head.weight.t()) if wanted[0] else None,
-                    product.product(slopes.t(), hidden.t()) if wanted[1] else None,
-                    bias,
-                )
             return cls(
-                dense.inner(slopes, head.weight.to(slopes.dtype)) if wanted[0] else None,
-                dense.outer(slopes, hidden.to(slopes.dtype)) if wanted[1] else None,
+                _multiplied(slopes, head.weight) if wanted[0] else None,
+                _multiplied(slopes.t(), hidden) if wanted[1] else None,
                 bias,
             )
+
+    def like(self, hidden: Tensor) -> list[Tensor | None]:
+        """As autograd wants them: in hidden's dtype."""
+        if hidden.dtype == torch.float32:
+            return list(self)
+        return [one if one is None else fresh.like(one, hidden.dtype).copy_(one) for one in self]
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
         if self.bias is not None:
-            self.bias[columns] += slopes.sum(0)  # before anything is rounded
+            self.bias[columns] += slopes.sum(0)
         slopes = _rounded(slopes, hidden, head.weight)
         with exact(hidden):
             if self.hidden is not None:
@@ -85,6 +85,11 @@ class Gradients(NamedTuple):
 def _rounded(slopes: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
     """Gradients of logits as they are multiplied: in the dtype of what made the logits, if that gives float32."""
     return slopes.to(hidden.dtype) if hidden.is_cuda or product.suits(hidden, weight) else slopes
+
+
+def _multiplied(left: Tensor, right: Tensor) -> Tensor:
+    """left [N,K] @ right [K,M] -> [N,M] f32, on the CPU."""
+    return dense.multiplied(left, right.float()) if left.dtype == torch.float32 else product.product(left, right.t())
 
 
 def _add(into: Tensor, left: Tensor, right: Tensor) -> None:

@@ -53,11 +53,13 @@ def linear_logprobs(
     entropy: bool = False,
     impl: Impl = "auto",
 ) -> Said:
-    """`token_logprobs` of the logits hidden @ weight.T + bias, never holding them all.
+    """`token_logprobs` of the logits hidden @ weight.T + bias, of which few are held at a time.
 
     hidden [..., H], weight [V,H], targets [...] int64, bias [V] -> [...] float32 (float64 from float64), or a pair of
-    them. Differentiable. Only rows whose target is not `ignore_index` are computed with. Autocast has no say: what
-    shall be multiplied in half precision is given in it.
+    them. Differentiable: up to 256 MiB of logits are kept for that, more are computed once more. Only rows whose target
+    is not `ignore_index` are computed with. Autocast has no say: what shall be multiplied in half precision is given in
+    it. Logits are never rounded; their gradients are, to the dtype of what they are multiplied with, on GPUs and where
+    the CPU multiplies bfloat16 (AVX512_BF16), and are summed up in float32.
 
     >>> hidden, weight, targets = torch.ones(2, 3), torch.zeros(4, 3), torch.tensor([3, -100])
     >>> rk.linear_logprobs(hidden, weight, targets)

@@ -80,7 +80,7 @@ def learnt(
     """What is said of hidden [B T,H], and on the way the gradients that are `wanted`, in hidden's dtype."""
     work, gradients = _Work(backend, loss, hidden, head, rows, tokens, options), Gradients.zeros(hidden, head, wanted)
     said = work.said(work.by_token(gradients))
-    return said, Gradients(*[one if one is None else one.to(hidden.dtype) for one in gradients])
+    return said, Gradients(*gradients.like(hidden))
 
 
 class LinearPolicy(torch.autograd.Function):
@@ -124,14 +124,14 @@ class LinearPolicy(torch.autograd.Function):
         return *[one if one is None else one.mul_(of_loss) for one in found], *(None,) * 6
 
 
-def _descended(ctx: Any, of_loss: Tensor) -> Iterator[Tensor | None]:
+def _descended(ctx: Any, of_loss: Tensor) -> list[Tensor | None]:
     """The gradients, from those with respect to log-probs and entropies and that of the loss."""
     hidden, weight, bias, _, _, *told, of_logp, of_entropy = ctx.saved_tensors
     head = Head(weight, bias)
     gradients = Gradients.zeros(hidden, head, ctx.needs_input_grad[:3])
     slopes = of_logp * of_loss, of_entropy * of_loss
     chunked.descend(ctx.backend, hidden, head, ctx.rows, Said(*told), slopes, gradients)
-    return (one if one is None else one.to(hidden.dtype) for one in gradients)
+    return gradients.like(hidden)
 
 
 class _Work:

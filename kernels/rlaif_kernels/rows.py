@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rlaif_kernels import reference
+from rlaif_kernels import fresh, reference
 from rlaif_kernels.dispatch import TURNED_OFF
 from rlaif_kernels.native import WRAPPED
 
@@ -273,7 +273,7 @@ class Logprobs(torch.autograd.Function):
             ctx.backend.descend(its, rows, 0, said, slopes[0], slopes[1], its)
             torch.autograd.graph.increment_version(logits)  # whoever kept them for a gradient of his own is told
             return logits, *(None,) * 5
-        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        gradient = fresh.paged(torch.empty_like(logits, memory_format=torch.contiguous_format))
         ctx.backend.descend(dense(its), rows, 0, said, slopes[0], slopes[1], gradient.view(its.shape))
         return gradient, *(None,) * 5
 

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from rlaif_kernels import native
+from rlaif_kernels import fresh, native
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.native import address, missing, refuses
 
@@ -39,7 +39,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor 
     whole. A row's numbers are the same bits whichever rows, columns and threads there are besides. Numbers below 2^-126
     count as 0.
     """
-    out = torch.empty(len(x), len(weight), dtype=torch.float32) if onto is None else onto
+    out = fresh.empty(len(x), len(weight)) if onto is None else onto
     start = None if bias is None else bias.detach().float().contiguous()
     laid = [(one.data_ptr(), *_steps(one)) for one in (x, weight)]
     native.binary.product(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif_kernels import arguments, chunked
+from rlaif_kernels import arguments, chunked, fresh
 from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.operators.registry import define, part
 from rlaif_kernels.rows import Rows, Said, asked, dense
@@ -40,7 +40,7 @@ def _logprobs_fake(logits: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, ..
 def _logprobs_descend(logits: Tensor, targets: Tensor, temperatures: Tensor | None, *rest: Any) -> Tensor:
     numbers, backend, said = rest[:4], rest[4], rest[5:9]
     slopes = [one if one is None else one.contiguous() for one in rest[9:]]
-    gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    gradient = fresh.paged(torch.empty_like(logits, memory_format=torch.contiguous_format))
     rows = Rows(*(targets, *numbers, temperatures))
     part(backend, "logprobs").descend(dense(logits), rows, 0, Said(*said), *slopes, gradient)
     return gradient
@@ -128,8 +128,7 @@ def _linear_descend(
     rows = Rows(*(targets, *numbers, temperatures))
     flat = chunked.cleared(hidden, rows)
     chunked.descend(part(backend, "logprobs"), flat, Head(weight, bias), rows, Said(*said), slopes, gradients)
-    given = zip(gradients, (hidden, weight, bias), strict=True)
-    return [one.to(like.dtype) for one, like in given if one is not None and like is not None]
+    return [one for one in gradients.like(hidden) if one is not None]
 
 
 def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
