@@ -199,7 +199,8 @@ def main() -> None:
 def best(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The higher of each rate."""
     products = {dtype: max(rate, other["products"][dtype]) for dtype, rate in one["products"].items()}
-    return one | {name: max(one[name], other[name]) for name in ("copy", "read")} | {"products": products}
+    rates = {name: max(one.get(name) or 0, other.get(name) or 0) for name in ("copy", "read", "mhz")}
+    return one | rates | {"products": products}
 
 
 if __name__ == "__main__":

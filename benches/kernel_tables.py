@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from aims import table
+
 __all__ = ["markdown"]
 
 Row = dict[str, Any]
@@ -25,7 +27,10 @@ def markdown(title: str, limits: dict[str, Any], rows: Sequence[Row], picture: s
     by_op: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_op[row["op"]].append(row)
-    several = len({row["threads"] for row in rows}) > 1
+    threads = sorted({row["threads"] for row in rows})
+    if aims := table(rows, threads[-1]):
+        parts += [f"## What is aimed at, with {threads[-1]} threads", aims]
+    several = len(threads) > 1
     for op, its in by_op.items():
         parts += [f"## {op}", _table(its, _time, several)]
         if any(row.get("peak_bytes", 0) >= 1 << 20 for row in its):
@@ -35,11 +40,12 @@ def markdown(title: str, limits: dict[str, Any], rows: Sequence[Row], picture: s
 
 
 def _limits(limits: dict[str, Any]) -> str:
-    lines = ["| threads | copy | read | product f32 | product bf16 |", "|--:|--:|--:|--:|--:|"]
+    lines = ["| threads | copy | read | product f32 | product bf16 | clock |", "|--:|--:|--:|--:|--:|--:|"]
     for threads, its in limits.items():
         products = [f"{its['products'][dtype] / 1e9:,.0f} GFLOP/s" for dtype in ("float32", "bfloat16")]
         bandwidths = [f"{its[name] / 1e9:,.1f} GB/s" for name in ("copy", "read")]
-        lines.append("| " + " | ".join([threads, *bandwidths, *products]) + " |")
+        clock = f"{its['mhz']:,.0f} MHz" if its.get("mhz") else ""
+        lines.append("| " + " | ".join([threads, *bandwidths, *products, clock]) + " |")
     return "Limits, measured in the same processes:\n\n" + "\n".join(lines)
 
 

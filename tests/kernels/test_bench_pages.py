@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from rlaif_kernels.bench import Limits, Row
+from rlaif_kernels.bench.cases import matrix
+from rlaif_kernels.bench.row import short_name_of
 
-LIMITS = Limits("cpu", 2, copy=2e10, read=3e10, products={"float32": 1e11, "bfloat16": 2e11}).as_dict()
+LIMITS = Limits("cpu", 2, copy=2e10, read=3e10, products={"float32": 1e11, "bfloat16": 2e11}, mhz=2400.0).as_dict()
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -46,11 +48,12 @@ ROWS = [
 @pytest.fixture
 def pages(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.syspath_prepend(str(repository / "benches"))
+    import aims
     import bench_kernels
     import kernel_tables
     import roofline
 
-    return {"bench": bench_kernels, "tables": kernel_tables, "roofline": roofline}
+    return {"aims": aims, "bench": bench_kernels, "tables": kernel_tables, "roofline": roofline}
 
 
 def test_whoever_of_ours_has_become_slower_by_a_tenth_is_named(pages: dict[str, ModuleType]) -> None:
@@ -71,8 +74,30 @@ def test_a_table_marks_what_is_faster_than_ours_and_says_who_was_not_there(pages
     assert cells[3:] == ["2.00 ms (25%)", "9.00 ms (6%)", "8.00 ms (4.0x)", "**1.00 ms (0.50x)**", "1e-05"]
     assert "- gone: not installed" in page
     assert "- quick & sharp: in Latin" in page
-    assert "| 2 | 20.0 GB/s | 30.0 GB/s | 100 GFLOP/s | 200 GFLOP/s |" in page
+    assert "| 2 | 20.0 GB/s | 30.0 GB/s | 100 GFLOP/s | 200 GFLOP/s | 2,400 MHz |" in page
     assert "3.0 MiB" in page
+
+
+def test_what_is_aimed_at_is_measured_and_what_is_missed_says_by_how_much(pages: dict[str, ModuleType]) -> None:
+    aims = pages["aims"]
+    cases = {(case.op, case.label, short_name_of(case.dtype)): case for case in matrix(large=True)}
+    for aim in aims.AIMS:
+        assert aim.phase in cases[aim.op, aim.case, aim.dtype].work, aim
+    case = "[256,151936] with entropy"
+    of = {"case": case, "fraction": 0.5}
+    rows = [row("token_logprobs", name, ms, **of) for name, ms in (("rlaif native", 2.0), ("torch.compile", 7.0))]
+    rows += [row("token_logprobs", "torch eager", 60.0, **of)]
+    rows += [row("linear_logprobs", "rlaif native", 2.0, case="[2048,64] x [151936,64]", phase="both",
+                 peak_bytes=4 * 151936 * (64 + 512))]  # fmt: skip
+    lines = aims.table(rows, 2).splitlines()[2:]
+    assert [line.split(" | ")[1:] for line in lines] == [
+        ["4.0x torch.compile", "3.5x torch.compile", "**by 14%**:  |"],
+        ["25.0x torch eager", "30.0x torch eager", " |"],
+        ["1.30 times one read", "2.00 times one read", f"**by 54%**: {aims.BUSY} |"],
+        ["10% of all logits' memory", "25% of all logits' memory", "**by 150%**:  |"],
+    ]
+    assert aims.table(rows, 1) == ""
+    assert "by 54%" in pages["tables"].markdown("a machine", {"2": LIMITS}, rows, "picture.svg")
 
 
 def test_a_roofline_has_a_dot_for_everyone_who_was_measured_and_ours_filled(pages: dict[str, ModuleType]) -> None:

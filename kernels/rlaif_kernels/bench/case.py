@@ -87,6 +87,8 @@ class Case:
     own: Sequence[Contestant] = field(default=())
     """Further ways of ours beside the plain call: in place, for example."""
     quick: bool = False
+    recorded: bool = False
+    """Whether the forward pass is one that a gradient is wanted of, and so records what that needs."""
     large: bool = False
     """For a GPU: on a CPU it would take minutes."""
     tolerance: float | None = None

@@ -6,9 +6,11 @@ A time divided into these says how much is left to gain, on a throttled or share
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,6 +59,8 @@ class Limits:
     """Bytes read per second by the fastest of torch's reductions tried."""
     products: dict[str, float] = field(default_factory=dict)
     """dtype -> floating-point operations per second of the best square matrix product."""
+    mhz: float | None = None
+    """The clock right after these were measured; None where nobody tells."""
 
     def seconds(self, work: Work, dtype: str) -> float:
         """The least time for the work: moving and computing may overlap, so the longer of the two."""
@@ -105,7 +109,21 @@ def measure_limits(device: torch.device, *, quick: bool = False, size: int | Non
     best_read = min(its.least for its in reads)
     name = torch.cuda.get_device_name(device) if cuda else "cpu"
     # The least time, not the median: a limit is what the machine can do when it is left alone.
-    return Limits(name, torch.get_num_threads(), 2 * size / copy.least, size / best_read, rates)
+    return Limits(name, torch.get_num_threads(), 2 * size / copy.least, size / best_read, rates, _clock(device))
+
+
+def _clock(device: torch.device) -> float | None:
+    """In MHz; of a CPU its fastest core's."""
+    if device.type == "cuda":
+        try:
+            return float(torch.cuda.clock_rate(device))
+        except (RuntimeError, ImportError):  # it asks a package of NVIDIA's, which need not be there
+            return None
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    return max((float(one) for one in re.findall(r"^cpu MHz\s*: ([\d.]+)$", said, re.MULTILINE)), default=None)
 
 
 def _reduced(reduce: Callable[[Tensor], Tensor], source: Tensor, _: object) -> Tensor:

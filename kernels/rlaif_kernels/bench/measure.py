@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 __all__ = ["Timing", "measure", "peak_bytes", "quantile"]
 
-LEAST = 7
+LEAST = {"cpu": 7, "cuda": 20}
 """Samples taken at the least, however long they take."""
 
 MOST = 200
@@ -69,8 +69,8 @@ def measure(
     sample = _on_device if cuda else _on_host
     wall: list[float] = []
     cpu: list[float] = []
-    end = time.perf_counter() + budget
-    while len(wall) < LEAST or (len(wall) < MOST and time.perf_counter() < end):
+    least, end = LEAST["cuda" if cuda else "cpu"], time.perf_counter() + budget
+    while len(wall) < least or (len(wall) < MOST and time.perf_counter() < end):
         given = prepare()
         if flush is not None:
             flush.zero_()

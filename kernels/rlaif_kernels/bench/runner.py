@@ -83,10 +83,11 @@ class _Arena:
         """Hot, and on a GPU cold as well."""
         leaves = [self.inputs[name] for name in self.case.leaves]
         pristine = {name: self.inputs[name].detach().clone() for name in contestant.spoils}
+        learning = phase != "forward" or self.case.recorded
         for leaf in leaves:
-            leaf.requires_grad_(phase != "forward")
+            leaf.requires_grad_(learning)
         try:
-            with torch.set_grad_enabled(phase != "forward" and bool(leaves)):
+            with torch.set_grad_enabled(learning and bool(leaves)):
                 setup, step = steps = self._steps(contestant, call, phase, pristine)
                 first, error = self._checked(contestant, steps, phase)
                 plain = phase == "forward" and not pristine

@@ -130,6 +130,11 @@ def _kept(rows: int, width: int, vocabulary: int, many: int, dtype: torch.dtype,
     return {**inputs, "targets": ids.gather(-1, place).squeeze(-1), "kept": ids}
 
 
+def _memory(case: Case) -> Case:
+    """Where what is held beside the matrices shows, against one who holds the logits."""
+    return replace(case, peers=case.peers[:1], work={phase: case.work[phase] for phase in ("forward", "both")})
+
+
 CASES = [
     logprobs(128, 896, 8_192, torch.float32, quick=True),
     *(logprobs(256, 896, 16_384, dtype, chunked=True) for dtype in (torch.float32, torch.bfloat16)),
@@ -139,10 +144,14 @@ CASES = [
             ((256, 896, 16_384), True),
             ((2048, 896, 16_384), False),
             ((256, 896, 151_936), False),
+            ((128, 2304, 65_536), False),
         )
         for dtype in (torch.float32, torch.bfloat16)
     ),
+    *(_memory(logprobs(2048, 64, 151_936, dtype)) for dtype in (torch.float32, torch.bfloat16)),
     *(replace(logprobs(4096, 4096, 128_256, torch.bfloat16, entropy=it), large=True) for it in (False, True)),
+    *(replace(logprobs(rows, 896, 151_936, torch.bfloat16), large=True) for rows in (128, 8192)),
+    replace(logprobs(4096, 2048, 128_256 // 8, torch.bfloat16), large=True),  # a process's share of a vocabulary
     policy_loss(2, 64, 896, 8_192, torch.float32, quick=True),
     *(
         policy_loss(*shape, dtype)
@@ -152,6 +161,6 @@ CASES = [
     policy_loss(10, 205, 896, 16_384, torch.float32, idle=0.7),
     *(replace(policy_loss(10, 820, 4096, 128_256, torch.bfloat16, idle=it), large=True) for it in (0.0, 0.3, 0.7)),
     replace(policy_loss(4, 1024, 4096, 128_256, torch.bfloat16), large=True),
-    replace(kept(4096, 4096, 128_256, 64, torch.bfloat16), large=True),
+    *(replace(kept(4096, 4096, 128_256, many, torch.bfloat16), large=True) for many in (16, 64, 256)),
     *(kept(2048, 896, 16_384, 64, dtype) for dtype in (torch.float32, torch.bfloat16)),
 ]

@@ -83,7 +83,8 @@ CASES = [
     ),
     case(512, 32_000, torch.float16, entropy=True),
     case(256, 151_936, torch.float32, entropy=True, ignored=0.3),
-    *(replace(case(rows, 128_256, torch.bfloat16, entropy=True), large=True) for rows in (128, 4096)),
+    *(replace(case(rows, 128_256, torch.bfloat16, entropy=True), large=True) for rows in (1, 128, 4096)),
+    replace(case(1024, 256_000, torch.bfloat16, entropy=True), large=True),
     replace(case(4096, 128_256, torch.bfloat16, entropy=True, ignored=0.3), large=True),
     _forward(replace(case(8192, 151_936, torch.bfloat16, entropy=True), large=True)),
 ]

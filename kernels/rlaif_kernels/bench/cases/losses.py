@@ -105,6 +105,7 @@ def _loss(rows: int, tokens: int, dual: bool, device: torch.device) -> Inputs:
 CASES = [
     loss(64, 1024, quick=True),
     loss(64, 1024, dual=True),
+    loss(512, 4096),
     whiten(64, 1024, quick=True),
     group(512, 8),
     group(512, 8, unbiased=True),

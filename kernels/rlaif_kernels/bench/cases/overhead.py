@@ -17,8 +17,15 @@ def _alone(case: Case, peers: int) -> Case:
     return replace(case, label=f"{case.label}: the call itself", quick=True, own=(), peers=case.peers[:peers])
 
 
+def _recorded(case: Case) -> Case:
+    """The forward pass of a case as it is where a gradient is wanted."""
+    return replace(case, label=f"{case.label}, recorded", work={"forward": case.work["forward"]}, recorded=True)
+
+
+FEW = _alone(logprobs.case(1, 8, torch.float32, entropy=False), 1)
 CASES = [
-    _alone(logprobs.case(1, 8, torch.float32, entropy=False), 1),
+    FEW,
+    _recorded(FEW),
     _alone(scans.gae(1, 4), 0),
     _alone(losses.loss(1, 4), 1),
 ]

@@ -137,8 +137,12 @@ def _packed(sequences: int, device: torch.device) -> Inputs:
 CASES = [
     gae(64, 1024, quick=True),
     gae(64, 1024, holes=True, quick=True),
-    *(gae(*shape, holes=holes) for shape in ((8, 1024), (256, 2048), (512, 8192)) for holes in (False, True)),
-    *(replace(gae(*shape), large=True) for shape in ((512, 4096), (4096, 2048), (16, 65_536))),
+    *(
+        gae(*shape, holes=holes)
+        for shape in ((8, 1024), (64, 512), (256, 2048), (512, 8192))
+        for holes in (False, True)
+    ),
+    *(replace(gae(*shape), large=True) for shape in ((512, 4096), (4096, 2048), (16, 65_536), (16, 131_072))),
     packed(256),
     discounted(64, 1024, ends=False, quick=True),
     discounted(64, 1024, ends=True),
