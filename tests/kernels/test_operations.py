@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from torch import distributed
 
+import here
 import kept
 import operations
-import rlaif_kernels as rk
 from rlaif_kernels.reference import logprobs
 
 BOTH = [
-    (name, impl) for name in operations.PROBLEMS for impl in ("native", "torch") if impl in rk.implementations(name)
+    (name, impl) for name in operations.PROBLEMS for impl in ("native", "torch") if impl in here.implementations(name)
 ]
 
 
