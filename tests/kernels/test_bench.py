@@ -12,7 +12,7 @@ import torch
 
 import here
 import rlaif_kernels as rk
-from rlaif_kernels.bench import Limits, Row, Work, matrix, measure_limits, measured, operations
+from rlaif_kernels.bench import Limits, Row, Work, matrix, measure_limits, measured, operations, runner
 from rlaif_kernels.bench.__main__ import main
 from rlaif_kernels.bench.case import PHASES, Absent, Case, Contestant, Inputs, installed, named
 from rlaif_kernels.bench.cases import linear, logprobs, losses, scans
@@ -106,6 +106,16 @@ def test_a_peer_that_raises_or_is_not_there_stops_nobody() -> None:
     assert found["gone"] == ("absent", "not installed")
     assert found["broken"] == ("failed", "OSError: no such device")
     assert found["peer"] == ("measured", "")
+
+
+def test_a_definition_that_does_not_fit_the_memory_ends_its_case_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(runner.Truth, "of", full)
+    (row,) = measured(SMALL["gae"], CPU, LIMITS, budget=0)
+    assert (row.impl, row.status, row.ms) == ("definition", "absent", None)
+    assert "float64 does not fit" in row.note
 
 
 def test_a_module_that_is_there_and_lacks_something_is_told_from_one_that_is_not(
