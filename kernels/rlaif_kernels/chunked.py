@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rlaif_kernels import reference
 from rlaif_kernels.head import Gradients, Head
+from rlaif_kernels.reference.numbers import capturing
 from rlaif_kernels.rows import Backend, Rows, Said, asked, batched, flow, shaped, transformed
 
 __all__ = [
@@ -206,11 +207,6 @@ def _blocks(head: Head, some: slice) -> Iterator[slice]:
     wide = max(BLOCK // 4 // max(some.stop - some.start, 1) // 64, 1) * 64
     for start in range(0, len(head.weight), wide):
         yield slice(start, min(start + wide, len(head.weight)))
-
-
-def capturing(tensor: Tensor) -> bool:
-    """Whether a CUDA graph is being captured, which asking a tensor for its numbers would break."""
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def cleared(hidden: Tensor, rows: Rows) -> Tensor:

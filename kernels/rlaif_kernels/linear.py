@@ -195,7 +195,8 @@ def linear_policy_loss(
     }
     options_fit("linear_policy_loss", options)
     if torch.compiler.is_compiling() and (backend := operators.covering(impl, hidden, *tensors.values(), **transform)):
-        if not policy.later(hidden, ratio):
+        # Not in Triton, which has no loss of its own: torch's cannot be differentiated inside of an operator.
+        if backend != "triton" and not policy.later(hidden, ratio):
             options |= {"old_logp": old_logp, "advantages": advantages, "mask": mask}
             return operators.linear_policy_loss(backend, hidden, weight, targets, bias=bias, **transform, **options)
         # As it is defined, by operators, so that a graph does not hold all logits either.

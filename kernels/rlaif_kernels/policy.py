@@ -23,6 +23,10 @@ __all__ = ["later", "learnt", "linear_policy_loss"]
 
 Loss = Callable[..., PolicyLoss]
 
+ROOM = {"cuda": 2**29}
+"""Bytes of logits at a time where `chunked.BLOCK` is too few: with each block the gradient of the weight, which can be
+gigabytes, is read and written, and the device is waited for; a thousand rows are worth that, a hundred are not."""
+
 
 def linear_policy_loss(
     backend: Backend,
@@ -210,7 +214,8 @@ class _Work:
 
     def _blocks(self) -> Iterator[Tensor | slice]:
         """The rows that are asked, as many at a time as their logits may take."""
-        many = max(chunked.BLOCK // 4 // max(len(self.head.weight), 1), chunked.FEW)
+        room = max(chunked.BLOCK, ROOM.get(self.hidden.device.type, 0))
+        many = max(room // 4 // max(len(self.head.weight), 1), chunked.FEW)
         count = len(self.hidden) if isinstance(self.kept, slice) else len(self.kept)
         for start in range(0, count, many):
             some = slice(start, min(start + many, count))

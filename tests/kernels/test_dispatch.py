@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+import here
 import rlaif_kernels as rk
 from rlaif_kernels import dispatch, native, reference, scans
 
@@ -25,7 +26,7 @@ def _pure_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.native
 def test_auto_takes_the_fastest_that_can_run() -> None:
-    assert rk.implementations("gae") == ["native", "torch"]
+    assert here.implementations("gae") == ["native", "torch"]
     assert dispatch.choose("gae", "auto", INPUTS).__module__ == "rlaif_kernels.native.scans"
 
 
@@ -42,7 +43,7 @@ def test_an_explicit_choice_never_falls_back() -> None:
 
 @pytest.mark.usefixtures("_pure_python")
 def test_without_the_binary_auto_is_torch_and_native_says_what_to_do() -> None:
-    assert rk.implementations("gae") == ["torch"]
+    assert here.implementations("gae") == ["torch"]
     assert dispatch.choose("gae", "auto", INPUTS) is reference.gae
     with pytest.raises(rk.ImplementationError, match=r"not part of this installation .* with a C\+\+ compiler"):
         rk.gae(*INPUTS, impl="native")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import kept
 import rlaif_kernels as rk
 
 IMPLEMENTATIONS = rk.implementations("group_normalise")
@@ -83,3 +84,9 @@ def test_gradients_are_those_of_float64(impl: str) -> None:
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
     twice, exact = torch.autograd.grad(found.square().sum(), leaf)[0], torch.autograd.grad(wanted.square().sum(), x)[0]
     torch.testing.assert_close(twice.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_the_definition_waits_for_nothing_but_the_number_of_groups() -> None:
+    x, group, mask = torch.randn(9), torch.arange(9) % 4, torch.ones(9, dtype=torch.bool)
+    with kept.Impatient():
+        rk.group_normalise(x, group, mask, impl="torch")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import here
 import operations
 import rlaif_kernels as rk
 from rlaif_kernels import gpu, native
@@ -58,7 +59,7 @@ def test_odd_tensors_are_taken_or_refused(name: str, kind: str) -> None:
             odd = ODD[kind](problem[argument])
         except (RuntimeError, ValueError, IndexError):
             continue  # there is none of this shape or dtype
-        for impl in ["auto", *rk.implementations(name)]:
+        for impl in ["auto", *here.implementations(name)]:
             for grad in (False, True):
                 given = {**problem, argument: odd}
                 for leaf in leaves_of(problem) - {argument}:
@@ -79,7 +80,7 @@ def refused(name: str, impl: Any, kind: str, given: dict[str, Any], zeros: dict[
 
 @pytest.mark.parametrize("name", [name for name in LOCAL if name not in operations.DETACHED])
 def test_gradients_of_zeros_without_memory_are_zeros(name: str) -> None:
-    for impl in rk.implementations(name):
+    for impl in here.implementations(name):
         given = operations.PROBLEMS[name]()
         leaves = [given[leaf].requires_grad_() for leaf in leaves_of(given)]
         said = getattr(rk, name)(**given, impl=impl)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from torch import distributed
 
+import here
+import kept
 import operations
-import rlaif_kernels as rk
+from rlaif_kernels.reference import logprobs
 
 BOTH = [
-    (name, impl) for name in operations.PROBLEMS for impl in ("native", "torch") if impl in rk.implementations(name)
+    (name, impl) for name in operations.PROBLEMS for impl in ("native", "torch") if impl in here.implementations(name)
 ]
 
 
@@ -38,3 +40,14 @@ def test_whatever_the_operation(operation: str, impl: str, check: Callable[[str,
 @pytest.mark.parametrize(("operation", "impl"), [one for one in BOTH if one[0] != "sharded_logprobs"])
 def test_threads_at_once(operation: str, impl: str) -> None:
     operations.threads_at_once_do_not_disturb_each_other(operation, impl)
+
+
+@pytest.mark.parametrize("operation", sorted(operations.PROBLEMS.keys() - {"group_normalise", "sharded_logprobs"}))
+def test_a_definition_may_be_captured(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a CUDA graph, no number is asked for. How many groups there are must be, and others are not waited for."""
+    given = operations.PROBLEMS[operation]()
+    wanted = operations.said(operation, "torch", given)
+    monkeypatch.setattr(logprobs, "capturing", lambda _: True)
+    with kept.Impatient():
+        found = operations.said(operation, "torch", given)
+    operations.same(found, wanted)

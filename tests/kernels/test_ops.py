@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import here
 import rlaif_kernels as rk
 from rlaif_kernels import dispatch, reference
 
@@ -100,7 +101,7 @@ def test_the_help_shows_it_at_work(name: str) -> None:
 def test_every_implementation_gives_the_same_answer_and_minds_every_option(name: str) -> None:
     arguments, options = CALLS[name]()
     wanted = getattr(reference, name)(*arguments, **options)
-    for impl in ["auto", *rk.implementations(name)]:
+    for impl in ["auto", *here.implementations(name)]:
         torch.testing.assert_close(getattr(rk, name)(*arguments, **options, impl=impl), wanted)
 
 
@@ -150,7 +151,7 @@ def test_torchs_defaults_have_no_say(name: str) -> None:
         descended = [one.sum() for one in outputs if one.requires_grad]
         return [*outputs, *(torch.autograd.grad(descended, leaf) if descended else ())]
 
-    for impl in rk.implementations(name):
+    for impl in here.implementations(name):
         wanted = found(impl)
         try:
             torch.set_default_dtype(torch.float64)
@@ -169,14 +170,14 @@ def test_the_choice_of_implementation_arrives(name: str) -> None:
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("name", [name for name in LOCAL if "native" in rk.implementations(name)])
+@pytest.mark.parametrize("name", [name for name in LOCAL if "native" in here.implementations(name)])
 def test_a_choice_that_cannot_run_names_the_operation_that_was_called(name: str) -> None:
     given = {k: one.to("meta") if isinstance(one, torch.Tensor) else one for k, one in given_to(name).items()}
     with pytest.raises(rk.ImplementationError, match=f"^{name}: impl='native' cannot run: .* on meta"):
         getattr(rk, name)(**given, impl="native")
 
 
-@pytest.mark.parametrize("impl", rk.implementations("gae"))
+@pytest.mark.parametrize("impl", here.implementations("gae"))
 def test_nan_off_the_mask_stays_there(impl: str) -> None:
     rewards = torch.ones(2, 3).masked_fill(~MASK, math.nan)
     advantages, returns = rk.gae(rewards, rewards, MASK, next_values=rewards, impl=impl)
@@ -192,7 +193,7 @@ def test_nan_off_the_mask_stays_there(impl: str) -> None:
 def test_what_was_asked_must_not_change_before_the_way_back(name: str, changed: str) -> None:
     """Else kernels would read it anew, and give a gradient of something else; the definition has copies."""
     arguments = CALLS[name]()[0]
-    for impl in rk.implementations(name)[:-1]:
+    for impl in here.implementations(name)[:-1]:
         asked = {"targets": arguments[-1].clone(), "temperature": torch.full((2, 3), 0.5)}
         leaf = arguments[0].clone().requires_grad_()
         logp = getattr(rk, name)(
@@ -206,7 +207,7 @@ def test_what_was_asked_must_not_change_before_the_way_back(name: str, changed: 
 @pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs", "kept_logprobs"])
 def test_whoever_gets_log_probs_may_change_them(name: str) -> None:
     (leaf, *arguments), options = CALLS[name]()
-    for impl in rk.implementations(name):
+    for impl in here.implementations(name):
         for others in (options, {**options, "temperature": torch.full((2, 3), 0.5)}):
             leaf = leaf.detach().requires_grad_()
             wanted = torch.autograd.grad(2 * getattr(rk, name)(leaf, *arguments, **others, impl=impl)[0].sum(), leaf)[0]
@@ -218,7 +219,7 @@ def test_whoever_gets_log_probs_may_change_them(name: str) -> None:
 @pytest.mark.parametrize("name", ["linear_logprobs", "kept_logprobs", "linear_policy_loss"])
 def test_autocast_rounds_nothing(name: str) -> None:
     (hidden, weight, *arguments), options = CALLS[name]()
-    for impl in rk.implementations(name):
+    for impl in here.implementations(name):
         found = []
         for enabled in (False, True):
             leaves = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
@@ -351,7 +352,7 @@ ASTRAY: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize(
-    ("name", "impl"), [(name, impl) for name in ASTRAY for impl in ["auto", *rk.implementations(name)]]
+    ("name", "impl"), [(name, impl) for name in ASTRAY for impl in ["auto", *here.implementations(name)]]
 )
 def test_a_target_outside_the_vocabulary_is_named(name: str, impl: Any, grad: bool) -> None:
     given, remedy = ASTRAY[name]
@@ -365,7 +366,7 @@ def test_a_target_outside_the_vocabulary_is_named(name: str, impl: Any, grad: bo
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-@pytest.mark.parametrize("impl", ["auto", *rk.implementations("kept_logprobs")])
+@pytest.mark.parametrize("impl", ["auto", *here.implementations("kept_logprobs")])
 def test_a_kept_token_outside_the_vocabulary_is_named(impl: Any, dtype: torch.dtype) -> None:
     kept = torch.tensor([[0, 1], [4, 5]], dtype=dtype)
     with pytest.raises(

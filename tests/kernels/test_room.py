@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import here
 import rlaif_kernels as rk
 
-IMPLS = ["auto", *rk.implementations("gae")]
+IMPLS = ["auto", *here.implementations("gae")]
 ONES, MASK = torch.ones(2, 3), torch.tensor([[True, False, True], [True, True, False]])
 ROOM = torch.empty(2, 3)
 NO_ROOM: list[tuple[Any, type[Exception], str]] = [

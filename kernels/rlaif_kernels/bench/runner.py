@@ -30,8 +30,13 @@ def measured(case: Case, device: torch.device, limits: Limits, *, budget: float 
     `budget` is how many seconds to go on sampling one pass of one contestant.
     """
     torch.manual_seed(0)
-    inputs = case.make(device)
-    arena = _Arena(case, inputs, Truth.of(case, inputs), device, limits, budget)
+    try:
+        inputs = case.make(device)
+        arena = _Arena(case, inputs, Truth.of(case, inputs), device, limits, budget)
+    except torch.OutOfMemoryError:  # float64 takes several times what is measured; the other cases may fit
+        note = "the definition in float64 does not fit the device's memory"
+        dtype = short_name_of(case.dtype)
+        return [Row(case.op, case.label, "definition", "", dtype, limits.device, status="absent", note=note)]
     return _compared([row for contestant, ours in contestants(case) for row in arena.rows(contestant, ours)])
 
 

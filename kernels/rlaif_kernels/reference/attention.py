@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlaif_kernels.reference.numbers import accumulation
+from rlaif_kernels.reference.numbers import accumulation, exact
 
 __all__ = ["attention_column"]
 
@@ -40,7 +40,8 @@ def attention_column(
     many, keyed = query.to(dtype).view(batch, groups, heads // groups, queries, width), key.to(dtype)
     if mask is not None:  # here as well as below, for the gradient of the queries multiplies with all keys
         keyed = keyed.masked_fill(~mask[:, None, :, None], 0.0)
-    z = torch.einsum("bghqd,bgtd->bghqt", many, keyed) * (width**-0.5 if scale is None else scale)
+    with exact(query):
+        z = torch.einsum("bghqd,bgtd->bghqt", many, keyed) * (width**-0.5 if scale is None else scale)
     if softcap is not None:
         z = softcap * torch.tanh(z / softcap)
     place = torch.arange(keys, device=key.device)
@@ -58,4 +59,5 @@ def attention_column(
     per_query = attention.mean((1, 2))
     if weights is None:
         return per_query[:, -1]
-    return torch.einsum("bq,bqt->bt", weights.to(dtype), per_query)
+    with exact(query):
+        return torch.einsum("bq,bqt->bt", weights.to(dtype), per_query)

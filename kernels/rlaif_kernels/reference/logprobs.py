@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from rlaif_kernels.reference.numbers import accumulation
+from rlaif_kernels.reference.numbers import accumulation, capturing
 
 __all__ = ["said_of", "sharded_logprobs", "some", "token_logprobs", "transformed", "z_of"]
 
@@ -80,9 +80,9 @@ def sharded_logprobs(
 def some(ignored: Tensor) -> bool:
     """Whether there may be any: selecting copies, so it is left out where there is nothing to leave out.
 
-    A compiler cannot look, nor is there anything to be seen on the meta device.
+    A compiler cannot look, nor may a graph that is captured, nor is there anything to be seen on the meta device.
     """
-    return torch.compiler.is_compiling() or ignored.is_meta or bool(ignored.any())
+    return torch.compiler.is_compiling() or ignored.is_meta or capturing(ignored) or bool(ignored.any())
 
 
 def z_of(logits: Tensor, ignored: Tensor, temperature: float | Tensor, softcap: float | None, scale: float) -> Tensor:

@@ -43,8 +43,8 @@ def group_normalise(
     `unbiased` that of a sample (n - 1). A group whose numbers differ by no more than `noise` of their own size, or that
     has one alone, gives exactly 0.
     """
-    number = torch.unique(group, return_inverse=True)[1]
-    groups = int(number.max()) + 1 if len(number) else 0
+    names, number = torch.unique(group, return_inverse=True)
+    groups = len(names)
 
     def over(values: Tensor) -> Tensor:
         return values.new_zeros(groups).index_add(0, number, values)[number]

@@ -28,7 +28,8 @@ interpreted: bool = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "tru
 def _lacking() -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if not interpreted and not torch.cuda.is_available():
+    # Counted without waking the driver where possible, which is_available() does: a fork may still come.
+    if not interpreted and torch.cuda.device_count() == 0:
         return "there is no GPU, nor is TRITON_INTERPRET=1 set"
     return None
 

@@ -113,8 +113,11 @@ def _pointed(depth: int, size: int) -> Tiles:
 
 
 def _aligned(tensor: Tensor) -> bool:
-    """Whether rows begin at multiples of 16 bytes."""
-    return tensor.data_ptr() % 16 == tensor.stride(0) * tensor.element_size() % 16 == 0 and tensor.stride(1) == 1
+    """Whether rows begin at multiples of 16 bytes and behind each other; the stride of a single row may be anything."""
+    apart, beside = tensor.stride()
+    if apart < tensor.shape[1] or beside != 1:
+        return False
+    return tensor.data_ptr() % 16 == apart * tensor.element_size() % 16 == 0
 
 
 def _processors(tensor: Tensor) -> int:

@@ -43,8 +43,8 @@ def head(rows: int, width: int, vocabulary: int, dtype: torch.dtype, **options: 
     return {**{name: x.to(dtype) for name, x in numbers.items()}, "targets": targets, **options}
 
 
-def head_loss(**options: Any) -> dict[str, Any]:
-    given = head(300, 64, 5000, torch.float32)
+def head_loss(dtype: torch.dtype = torch.float32, **options: Any) -> dict[str, Any]:
+    given = head(300, 64, 5000, dtype)
     shaped = {"hidden": given["hidden"].view(3, 100, 64), "targets": given["targets"].view(3, 100)}
     tokens = {"old_logp": torch.randn(3, 100) - 8, "advantages": torch.randn(3, 100)}
     return {**given, **shaped, **tokens, "mask": shaped["targets"] != -100, "entropy_weight": 0.1, **options}
@@ -70,7 +70,9 @@ CASES: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "a head": ("linear_logprobs", lambda: head(300, 64, 9000, torch.float32, entropy=True)),
     "a head of bf16": ("linear_logprobs", lambda: head(300, 64, 9000, torch.bfloat16, entropy=True, softcap=30.0)),
     "PPO of a head": ("linear_policy_loss", head_loss),
+    "PPO of a head of bf16": ("linear_policy_loss", lambda: head_loss(torch.bfloat16)),
     "GSPO of a head": ("linear_policy_loss", lambda: head_loss(ratio="sequence", low=0.01, high=0.02)),
+    "GSPO of a head of f16": ("linear_policy_loss", lambda: head_loss(torch.float16, ratio="sequence", low=0.1)),
     "kept tokens": ("kept_logprobs", lambda: kept(300, 1000, 500, 40, torch.float32)),
     "kept tokens of bf16": ("kept_logprobs", lambda: kept(300, 4096, 2000, 40, torch.bfloat16)),
     "gae of short rows": ("gae", lambda: tokens(64, 512)),
@@ -190,15 +192,23 @@ def the_same(operation: str, captured: Tensor, alone: Tensor) -> None:
     torch.testing.assert_close(captured, alone, rtol=slack, atol=slack)
 
 
-def test_auto_takes_it_and_nothing_waits_for_the_device() -> None:
-    assert rk.implementations("gae")[0] == "cuda"
-    operation, arguments = problem("gae of short rows")
-    getattr(rk, operation)(**arguments)
+# All but the heads, which ask which rows they may leave out unless a graph is captured.
+PATIENT = [case for case, (operation, _) in CASES.items() if not operation.startswith("linear")]
+
+
+@pytest.mark.parametrize("case", PATIENT)
+def test_nothing_waits_for_the_device(case: str) -> None:
+    operation, arguments = problem(case)
+    both_ways(operation, arguments, "cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
-        getattr(rk, operation)(**arguments)
+        both_ways(operation, arguments, "cuda")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_auto_takes_it() -> None:
+    assert rk.implementations("gae")[0] == "cuda"
 
 
 def test_another_device_than_the_current_one() -> None:
@@ -217,5 +227,6 @@ def test_another_device_than_the_current_one() -> None:
 
 def test_tensors_on_two_devices_are_refused() -> None:
     logits, targets = torch.zeros(2, 5, device="cuda"), torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(rk.ImplementationError, match="got a tensor on cpu"):
+    with pytest.raises(ValueError, match="targets is on cpu, expected cuda"):
         rk.token_logprobs(logits, targets, impl="cuda")
+    assert "got a tensor on cpu" in (cuda.refuses([logits, targets]) or "")

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 import rlaif_kernels as rk
-from rlaif_kernels import chunked, reference
+from rlaif_kernels import chunked, policy, reference
+from rlaif_kernels.head import Head
 from rlaif_kernels.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("emulator")
@@ -53,6 +55,25 @@ def test_linear_policy_losses_are_the_definitions() -> None:
             found.append([said.loss, said.metrics, said.logp, said.entropy, *torch.autograd.grad(said.loss, leaves)])
         for one, exact in zip(*found, strict=True):
             torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("room", "blocks"), [(4 * 91 * 7, 1), (4 * 91 * 3, 2), (1, 3)])
+def test_a_device_may_have_room_for_more_rows(room: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of them reads and writes the gradient of the whole weight."""
+    monkeypatch.setattr(chunked, "BLOCK", 4 * 91 * 2)
+    monkeypatch.setattr(chunked, "FEW", 1)
+    monkeypatch.setitem(policy.ROOM, "cpu", room)
+    heights, logits = [], Head.logits
+
+    def counted(head: Head, hidden: Tensor, columns: slice) -> Tensor:
+        heights.append(len(hidden))
+        return logits(head, hidden, columns)
+
+    monkeypatch.setattr(Head, "logits", counted)
+    mask = (TARGETS != -100)[None]
+    tokens = torch.randn(1, 7) - 3, torch.randn(1, 7), mask
+    rk.linear_policy_loss(torch.randn(1, 7, 20), torch.randn(91, 20), TARGETS[None], *tokens, impl="cuda")
+    assert (len(heights), sum(heights)) == (blocks, int(mask.sum()))
 
 
 def test_states_of_parts_are_merged_to_that_of_the_whole() -> None:

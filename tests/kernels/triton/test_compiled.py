@@ -196,3 +196,14 @@ def test_a_kernel_stays_within_its_means(capability: int, name: str) -> None:
     assert made.shared <= SHARED[86 if capability == 80 else capability]  # what runs on one runs on the other
     for instruction in (*wanted, *((PRODUCT[capability],) if name.startswith("product") else ())):
         assert re.search(instruction, made.ptx), instruction
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [row_kernels.fold, row_kernels.join, row_kernels.descend, linear_kernels.fold_product],
+    ids=lambda k: k.__name__,
+)
+def test_where_the_numbers_of_rows_begin_is_no_reason_to_compile_anew(kernel: Any) -> None:
+    specialised = {its.name for its in kernel.params if not its.is_constexpr and not its.do_not_specialize_on_alignment}
+    assert "targets" in kernel.arg_names
+    assert not specialised & {"targets", "temperatures", "largest", "logsum", "of_logp", "of_entropy"}

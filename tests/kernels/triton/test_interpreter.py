@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import interpreter
 from rlaif_kernels import triton as backend
@@ -48,3 +49,12 @@ def test_it_is_there_with_a_gpu_or_the_interpreter_and_imports_nothing_before(in
     else:
         assert (there, imported) == ("False", "False")
         assert info == "absent: there is no GPU, nor is TRITON_INTERPRET=1 set"
+
+
+@pytest.mark.parametrize("devices", [0, 1])
+def test_a_gpu_is_looked_for_without_waking_its_driver(devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or no process that is forked from this one could use it."""
+    monkeypatch.setattr(backend, "interpreted", False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("the driver was woken"))
+    assert (backend._lacking() is None) == (devices > 0)

@@ -96,6 +96,12 @@ def test_strides_and_targets_outside_the_vocabulary(device: str) -> None:
     assert said(hidden, weight, bias, beyond).logp.isnan().nonzero().flatten().tolist() == [3, 6]
 
 
+def test_descriptors_are_for_rows_that_lie_behind_each_other(device: str) -> None:
+    rows = torch.zeros(4, 64, device=device)
+    assert all(map(kernels._aligned, (rows, rows[:, :48], rows[2:3])))
+    assert not any(map(kernels._aligned, (rows[:, 1:], rows.t(), rows[0].expand(4, 64)[:1])))
+
+
 def test_gradients_are_those_of_the_definition(device: str) -> None:
     hidden, weight, bias, targets = problem(32, torch.float32, device)
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rlaif_kernels.triton.kernels.softmax import coefficients, taken_in, z_of
+from rlaif_kernels.triton.kernels.softmax import PER_ROW, coefficients, taken_in, z_of
 
 __all__ = ["fold_product"]
 
@@ -18,7 +18,7 @@ def product(a, b, sum_so_far, PRECISION: tl.constexpr, WIDEN: tl.constexpr):
     return tl.dot(a, b, sum_so_far, input_precision=PRECISION)
 
 
-@triton.jit(do_not_specialize=["n", "v", "ignored", "row_blocks", "segments"])
+@triton.jit(do_not_specialize=["n", "v", "ignored", "row_blocks", "segments"], do_not_specialize_on_alignment=PER_ROW)
 def fold_product(
     hidden,  # [N,H], rows `hidden_stride` apart
     hidden_stride,

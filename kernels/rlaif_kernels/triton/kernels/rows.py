@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rlaif_kernels.triton.kernels.softmax import coefficients, exponential, joined, slope_of, taken_in, z_of
+from rlaif_kernels.triton.kernels.softmax import PER_ROW, coefficients, exponential, joined, slope_of, taken_in, z_of
 
 __all__ = ["descend", "fold", "join"]
 
@@ -20,7 +20,10 @@ def start_of(row, group, far, near):
     return (row // group).to(tl.int64) * far + (row % group).to(tl.int64) * near
 
 
-@triton.jit(do_not_specialize=["group", "ignored", "first", "width", "segments", "slots"])
+@triton.jit(
+    do_not_specialize=["group", "ignored", "first", "width", "segments", "slots"],
+    do_not_specialize_on_alignment=PER_ROW,
+)
 def fold(
     logits,  # [N,W], rows as in `start_of`
     group,
@@ -81,7 +84,7 @@ def fold(
         tl.store(state + 3, tl.where(outside, float("nan"), chosen) + tl.zeros((1,), tl.float32))
 
 
-@triton.jit(do_not_specialize=["n", "ignored", "slots"])
+@triton.jit(do_not_specialize=["n", "ignored", "slots"], do_not_specialize_on_alignment=PER_ROW)
 def join(
     states,  # [N,slots,4] f32
     n,
@@ -122,7 +125,10 @@ def join(
             tl.store(entropy + rows, tl.where(asked, log - moment / mass, 0.0), mask=rows < n)
 
 
-@triton.jit(do_not_specialize=["group", "out_group", "ignored", "first", "width", "segments"])
+@triton.jit(
+    do_not_specialize=["group", "out_group", "ignored", "first", "width", "segments"],
+    do_not_specialize_on_alignment=PER_ROW,
+)
 def descend(
     logits,  # [N,W], rows as in `start_of`
     group,

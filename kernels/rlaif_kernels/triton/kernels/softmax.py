@@ -8,10 +8,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["coefficients", "exponential", "joined", "slope_of", "taken_in", "z_of"]
+__all__ = ["PER_ROW", "coefficients", "exponential", "joined", "slope_of", "taken_in", "z_of"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
 SMALL = tl.constexpr(0.2)  # below it the series of tanh is exact to float32
+
+# Where these begin is no reason to compile a kernel anew: a piece of a batch may begin anywhere, and while a CUDA graph
+# is captured, which takes other pieces than its rehearsal did, is no time to load a kernel.
+PER_ROW = ("targets", "temperatures", "logp", "entropy", "largest", "logsum", "of_logp", "of_entropy")
 
 
 @triton.jit
