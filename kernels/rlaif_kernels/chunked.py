@@ -22,6 +22,7 @@ __all__ = [
     "BLOCK",
     "FEW",
     "STASH",
+    "block",
     "cleared",
     "descend",
     "forward",
@@ -32,9 +33,10 @@ __all__ = [
     "within",
 ]
 
-BLOCK = 24 * 2**20
-"""Bytes of logits that exist at a time: 24 MiB. What takes less than 32 the C library keeps for the next; beyond, each
-block would be fresh memory, which costs a quarter of the time of its product."""
+BLOCK = {"cpu": 24 * 2**20, "cuda": 2**27}
+"""Bytes of logits that exist at a time, by device. On the CPU 24 MiB, for what takes less than 32 the C library keeps
+for the next; beyond, each block would be fresh memory, which costs a quarter of its product. On a GPU 128 MiB, which
+keep all of its processors busy."""
 STASH = 2**28
 """Bytes of logits that are kept for the backward pass, which computes more than these once more: 256 MiB."""
 TALL = 2048
@@ -202,9 +204,14 @@ def _tall(count: int) -> Iterator[slice]:
         yield slice(start, min(start + TALL, count))
 
 
+def block(like: Tensor) -> int:
+    """Numbers of logits that exist at a time on a tensor's device."""
+    return BLOCK.get(like.device.type, BLOCK["cuda"]) // 4
+
+
 def _blocks(head: Head, some: slice) -> Iterator[slice]:
     """Columns of the vocabulary, as many at a time as the logits of `some` rows may take."""
-    wide = max(BLOCK // 4 // max(some.stop - some.start, 1) // 64, 1) * 64
+    wide = max(block(head.weight) // max(some.stop - some.start, 1) // 64, 1) * 64
     for start in range(0, len(head.weight), wide):
         yield slice(start, min(start + wide, len(head.weight)))
 

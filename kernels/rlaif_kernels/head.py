@@ -54,7 +54,7 @@ class Gradients(NamedTuple):
         """What zeros come to by adding all rows and columns at once, on the CPU: zeros need not be written and read."""
         bias = slopes.sum(0) if wanted[2] else None  # before anything is rounded
         slopes = _rounded(slopes, hidden, head.weight)
-        with exact(hidden):
+        with exact(hidden), torch.no_grad():
             return cls(
                 _multiplied(slopes, head.weight) if wanted[0] else None,
                 _multiplied(slopes.t(), hidden) if wanted[1] else None,
@@ -72,7 +72,7 @@ class Gradients(NamedTuple):
         if self.bias is not None:
             self.bias[columns] += slopes.sum(0)
         slopes = _rounded(slopes, hidden, head.weight)
-        with exact(hidden):
+        with exact(hidden), torch.no_grad():  # an operator's gradient, too, is made where gradients are wanted
             if self.hidden is not None:
                 some = self.hidden[rows]
                 _add(some, slopes, head.weight[columns])

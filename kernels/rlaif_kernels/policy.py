@@ -214,8 +214,8 @@ class _Work:
 
     def _blocks(self) -> Iterator[Tensor | slice]:
         """The rows that are asked, as many at a time as their logits may take."""
-        room = max(chunked.BLOCK, ROOM.get(self.hidden.device.type, 0))
-        many = max(room // 4 // max(len(self.head.weight), 1), chunked.FEW)
+        room = max(chunked.block(self.hidden), ROOM.get(self.hidden.device.type, 0) // 4)
+        many = max(room // max(len(self.head.weight), 1), chunked.FEW)
         count = len(self.hidden) if isinstance(self.kept, slice) else len(self.kept)
         for start in range(0, count, many):
             some = slice(start, min(start + many, count))

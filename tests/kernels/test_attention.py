@@ -151,11 +151,3 @@ def test_the_map_is_never_whole() -> None:
 def test_no_samples_are_an_empty_column() -> None:
     found = rk.attention_column(torch.randn(0, 2, 3, 4), torch.randn(0, 2, 5, 4), weights=torch.rand(0, 3))
     assert found.shape == (0, 5)
-
-
-def test_autocast_rounds_nothing() -> None:
-    query, key, weights = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 9, 8), torch.rand(2, 3)
-    for impl in rk.implementations("attention_column"):
-        alone = rk.attention_column(query, key, weights=weights, impl=impl)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(rk.attention_column(query, key, weights=weights, impl=impl), alone)

@@ -28,7 +28,7 @@ Z: dict[str, dict[str, Any]] = {
 def _cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once with the sizes that are used, once with blocks so small that everything is cut."""
     if request.param == "blocks":
-        monkeypatch.setattr(chunked, "BLOCK", 4096)
+        monkeypatch.setitem(chunked.BLOCK, "cpu", 4096)
         monkeypatch.setattr(chunked, "STASH", 0)
         monkeypatch.setattr(chunked, "TALL", 16)
         monkeypatch.setattr(chunked, "FEW", 5)

@@ -216,19 +216,6 @@ def test_whoever_gets_log_probs_may_change_them(name: str) -> None:
             torch.testing.assert_close(slope, wanted)
 
 
-@pytest.mark.parametrize("name", ["linear_logprobs", "kept_logprobs", "linear_policy_loss"])
-def test_autocast_rounds_nothing(name: str) -> None:
-    (hidden, weight, *arguments), options = CALLS[name]()
-    for impl in here.implementations(name):
-        found = []
-        for enabled in (False, True):
-            leaves = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                said = getattr(rk, name)(*leaves, *arguments, **options, impl=impl)
-            found.append([*said, *torch.autograd.grad([one.sum() for one in said if one.requires_grad], leaves)])
-        assert all(map(torch.equal, *found)), impl
-
-
 ONES, IDS = torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.int64)
 STATES, MATRIX = torch.zeros(2, 3, 4), torch.zeros(5, 4)
 BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {

@@ -118,7 +118,7 @@ def test_gradients_are_off_by_the_rounding_of_what_flows_to_the_logits(
     stash: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunked, "STASH", stash)
-    monkeypatch.setattr(chunked, "BLOCK", 8192)
+    monkeypatch.setitem(chunked.BLOCK, "cpu", 8192)
     hidden, weight = torch.randn(70, 40).bfloat16(), torch.randn(300, 40).bfloat16()
     targets, slope = torch.randint(300, (70,)), torch.randn(70)
     leaves = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]

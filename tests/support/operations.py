@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ MASK = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 0, 1, 1]], dtype=t
 DONES = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 1, 0, 0, 1]], dtype=torch.bool)
 ENDS = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 1]], dtype=torch.bool)
 Z = {"softcap": 4.0, "scale": 0.7}
+PLAIN = nullcontext()
 LOSS = {"dual": 1.5, "kl": 0.3, "entropy_weight": 0.1}
 
 
@@ -105,12 +107,15 @@ def unread(operation: str, name: str, given: Given) -> Tensor | None:
     return off[..., None] if name in ("logits", "hidden") else off
 
 
-def said(operation: str, impl: Any, given: Given, order: Tensor | None = None) -> dict[str, Tensor]:
+def said(
+    operation: str, impl: Any, given: Given, order: Tensor | None = None, inside: AbstractContextManager[Any] = PLAIN
+) -> dict[str, Tensor]:
     """The results, and the gradients of a sum of them with weights, those of row order[i] in the i-th place."""
     leaves = {}
     if operation not in DETACHED:
         leaves = {k: v.detach().requires_grad_() for k, v in given.items() if k in LEAVES and isinstance(v, Tensor)}
-    found = getattr(rk, operation)(**{**given, **leaves}, impl=impl)
+    with inside:
+        found = getattr(rk, operation)(**{**given, **leaves}, impl=impl)
     results = {str(n): one for n, one in enumerate([found] if isinstance(found, Tensor) else found)}
     flowing = [one for one in results.values() if one.requires_grad]
     weights = [torch.linspace(3, 2, one.numel()).view(one.shape) for one in flowing]
@@ -190,6 +195,13 @@ def multiplied(operation: str, impl: Any, name: str, found: Tensor) -> bool:
     return found.is_cuda or (found.dtype is torch.bfloat16 and product.able())
 
 
+def autocast_rounds_nothing(operation: str, impl: Any) -> None:
+    given = PROBLEMS[operation]()
+    for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        cast = torch.autocast(kind, torch.bfloat16)
+        same(said(operation, impl, given, inside=cast), said(operation, impl, given))
+
+
 def any_layout_will_do(operation: str, impl: Any) -> None:
     given = PROBLEMS[operation]()
 
@@ -239,6 +251,7 @@ CHECKS = [
     what_is_not_read_may_hold_anything,
     the_order_of_rows_does_not_matter,
     half_precision_is_widened_first,
+    autocast_rounds_nothing,
     any_layout_will_do,
     arguments_are_left_alone_and_all_is_the_same_again,
     results_may_be_changed_in_place,

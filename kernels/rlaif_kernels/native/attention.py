@@ -11,6 +11,7 @@ from torch import Tensor
 from rlaif_kernels import reference
 from rlaif_kernels.native import address, binary
 from rlaif_kernels.native.differentiable import differentiable
+from rlaif_kernels.reference.numbers import exact
 
 __all__ = ["attention_column"]
 
@@ -47,7 +48,8 @@ def _columns(
     groups, keys = key.shape[1], key.shape[2]
     # The heads of a group are more queries of its keys. torch multiplies: nothing here would be faster.
     many = query.detach().float().reshape(batch * groups, heads // groups * queries, width)
-    scores = many @ key.detach().float().reshape(batch * groups, keys, width).mT
+    with exact(query):
+        scores = many @ key.detach().float().reshape(batch * groups, keys, width).mT
     # With few samples the heads are what is shared out to threads. Sums must not depend on how many threads there are.
     columns = scores.new_zeros(batch, 1 if batch >= MANY else heads, keys)
     there = None if mask is None else mask.contiguous()

@@ -28,7 +28,7 @@ def _captured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("stash", [0, 2**26])
 def test_linear_logprobs_are_the_definitions(stash: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "STASH", stash)
-    monkeypatch.setattr(chunked, "BLOCK", 4096)
+    monkeypatch.setitem(chunked.BLOCK, "cpu", 4096)
     hidden, weight, bias = torch.randn(7, 20), torch.randn(91, 20), torch.randn(91)
     hidden[TARGETS == -100] = math.nan
     found = []
@@ -60,7 +60,7 @@ def test_linear_policy_losses_are_the_definitions() -> None:
 @pytest.mark.parametrize(("room", "blocks"), [(4 * 91 * 7, 1), (4 * 91 * 3, 2), (1, 3)])
 def test_a_device_may_have_room_for_more_rows(room: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block of them reads and writes the gradient of the whole weight."""
-    monkeypatch.setattr(chunked, "BLOCK", 4 * 91 * 2)
+    monkeypatch.setitem(chunked.BLOCK, "cpu", 4 * 91 * 2)
     monkeypatch.setattr(chunked, "FEW", 1)
     monkeypatch.setitem(policy.ROOM, "cpu", room)
     heights, logits = [], Head.logits
