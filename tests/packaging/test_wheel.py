@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 
 NVCC = shutil.which("nvcc")
+OTHER = os.environ.get("RLAIF_OTHER_PYTHON", "")
+"""An interpreter of this version of Python, with another torch, and pytest, pytest-timeout, hypothesis, numpy."""
 
 PACKAGES = {
     "rlaif_core": "rlaif_core",
@@ -70,6 +74,27 @@ def test_the_wheel_links_only_with_what_every_linux_has(core_wheel: Any) -> None
         [sys.executable, "-m", "auditwheel", "show", core_wheel.wheel], capture_output=True, text=True, check=True
     ).stdout
     assert 'platform tag: "manylinux_2_' in " ".join(said.split())
+
+
+@pytest.mark.skipif(not OTHER, reason="RLAIF_OTHER_PYTHON names no interpreter with another torch")
+@pytest.mark.timeout(1800)
+def test_the_same_wheel_works_with_another_torch(core_wheel: Any, repository: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(core_wheel.wheel) as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("rlaif_kernels/")])
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "RLAIF_REQUIRE": "native"}
+
+    def other(*arguments: str) -> str:
+        said = subprocess.run([OTHER, *arguments], cwd=repository, env=env, capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stdout[-5000:] + said.stderr[-5000:]
+        return said.stdout
+
+    where = "import torch, rlaif_kernels as rk; print(torch.__version__, rk.__file__)"
+    version, file = other("-c", where).split()
+    assert version != str(torch.__version__)
+    assert Path(file).is_relative_to(tmp_path)
+    folder, rest = "tests/kernels", ("bench.py", "bench_pages.py", "llama.py")  # of which other tests are about
+    left = [f"--ignore={folder}/{name}" for name in ("cuda", "triton", *(f"test_{name}" for name in rest))]
+    assert " passed" in other("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *left, folder)
 
 
 def test_torch_is_needed_to_run_and_not_to_build(core_wheel: Any, repository: Path) -> None:
