@@ -35,7 +35,8 @@ from rich.console import Console
 from roofline import roofline
 
 import rlaif_kernels
-from rlaif_kernels.bench import operations
+from rlaif_kernels.bench import matrix, operations
+from rlaif_kernels.bench.row import short_name_of
 
 Row = dict[str, Any]
 Limits = dict[str, dict[str, Any]]
@@ -132,14 +133,20 @@ def accelerator(limits: Limits) -> str | None:
 
 
 def save(limits: Limits, rows: Sequence[Row]) -> None:
-    """Put these rows in the place of older ones of the same operations and numbers of threads."""
+    """Put these rows in the place of older ones of the same cases and numbers of threads."""
     path = rows_file(limits)
-    fresh = {(row["op"], row["threads"]) for row in rows}
+
+    def of(row: Row) -> tuple[Any, ...]:
+        return row["op"], row["case"], row["dtype"], row["threads"]
+
+    now = set(map(of, rows))
+    every = [(case.op, case.label, short_name_of(case.dtype)) for case in matrix(large=True)]
+    places = {case: place for place, case in enumerate(every)}
     if path.exists():
         head, *before = map(json.loads, path.read_text().splitlines())
         limits = {threads: best(its, limits.get(threads, its)) for threads, its in (limits | head["limits"]).items()}
-        rows = [*(row for row in before if (row["op"], row["threads"]) not in fresh), *map(stripped, rows)]
-    rows = sorted(map(stripped, rows), key=lambda row: (row["op"], row["threads"]))
+        rows = [*(row for row in before if of(row) not in now and of(row)[:3] in places), *rows]
+    rows = sorted(map(stripped, rows), key=lambda row: (row["op"], row["threads"], places[of(row)[:3]]))
     lines = [json.dumps({"limits": limits}), *(json.dumps(row, ensure_ascii=False) for row in rows)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
@@ -161,6 +168,7 @@ def render(path: Path) -> Iterable[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--op", action="append", choices=operations(), help="only this operation; repeatable")
+    parser.add_argument("--case", default="", help="only cases of whose name and dtype this is part; with --op")
     parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count() or 1])
     parser.add_argument("--python", help="the interpreter of an environment with the peers")
     parser.add_argument("--quick", action="store_true", help="the cases that take seconds")
@@ -173,7 +181,7 @@ def main() -> None:
     if options.render:
         console.print("written:", *render(options.render))
         return
-    rest = [f"--budget={options.budget}", *(["--quick"] if options.quick else [])]
+    rest = [f"--budget={options.budget}", f"--case={options.case}", *(["--quick"] if options.quick else [])]
     rest += [f"--device={options.device}"] if options.device else []
     limits: Limits = {}
     rows: list[Row] = []

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 
 #include <pybind11/pybind11.h>
 
@@ -48,10 +49,11 @@ void register_product(py::module_& module) {
     module.def("product_able", &able);
     module.def("product", [](Address x, std::size_t x_across, std::size_t x_along, Address weight, std::size_t across,
                              std::size_t along, Address bias, bool onto, std::size_t rows, std::size_t width,
-                             std::size_t columns, Address out, std::size_t out_step, std::size_t threads) {
+                             std::size_t columns, Address out, std::size_t out_step, bool narrow, std::size_t threads) {
         const Product its{{pointer<const std::uint16_t>(x), x_across, x_along},
                           {pointer<const std::uint16_t>(weight), across, along},
-                          pointer<const float>(bias), onto, rows, width, columns, pointer<float>(out), out_step};
+                          pointer<const float>(bias), onto, rows, width, columns, pointer<void>(out), out_step, narrow};
+        if (narrow && (onto || pairs(its) > depth)) throw std::invalid_argument("sums of a wide product are not rounded");
         const py::gil_scoped_release released;
         compute(its, threads);
     });

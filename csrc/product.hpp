@@ -21,8 +21,9 @@ struct Product {
     const float* bias;  // [columns], or null
     bool onto;          // to what is in `out` already
     std::size_t rows, width, columns;
-    float* out;  // [rows, columns]
+    void* out;  // [rows, columns] of float, or of bfloat16 if `narrow`
     std::size_t out_step;
+    bool narrow;  // not for `onto`, nor for more than `depth` pairs: what is summed on must not be rounded
 };
 
 constexpr std::size_t tall = 12, broad = 32;  // rows and columns of a tile, whose sums fill the registers

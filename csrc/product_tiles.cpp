@@ -91,8 +91,9 @@ void pack(const Matrix& of, std::size_t first, std::size_t rows, std::size_t wid
 
 // A tile of `count` rows: x has `tall` pairs for each place along the width, weight `broad`.
 template <std::size_t count>
-void tile(const std::int32_t* x, const std::int32_t* weight, std::size_t deep, float* out, std::size_t step,
+void tile(const std::int32_t* x, const std::int32_t* weight, std::size_t deep, void* into, std::size_t step, bool narrow,
           std::size_t columns, const float* bias, bool begun) {
+    float* out = static_cast<float*>(into);
     const __mmask16 there[2] = {__mmask16(columns >= 16 ? 0xffff : (1u << columns) - 1),
                                 __mmask16(columns >= 32 ? 0xffff : columns > 16 ? (1u << (columns - 16)) - 1 : 0)};
     __m512 totals[count][2];
@@ -118,12 +119,18 @@ void tile(const std::int32_t* x, const std::int32_t* weight, std::size_t deep, f
     }
     for (std::size_t row = 0; row < count; ++row) {
         for (std::size_t half = 0; half < 2; ++half) {
-            _mm512_mask_storeu_ps(out + row * step + 16 * half, there[half], totals[row][half]);
+            const std::size_t place = row * step + 16 * half;
+            if (narrow) {
+                _mm256_mask_storeu_epi16(static_cast<std::uint16_t*>(into) + place, there[half],
+                                         __m256i(_mm512_cvtneps_pbh(totals[row][half])));
+            } else {
+                _mm512_mask_storeu_ps(out + place, there[half], totals[row][half]);
+            }
         }
     }
 }
 
-using Tile = void (*)(const std::int32_t*, const std::int32_t*, std::size_t, float*, std::size_t, std::size_t,
+using Tile = void (*)(const std::int32_t*, const std::int32_t*, std::size_t, void*, std::size_t, bool, std::size_t,
                       const float*, bool);
 // The tallest tile of so many rows at most, and how tall it is; any number of rows is a few of these.
 struct Fit {
@@ -151,6 +158,7 @@ void arrange(const Product& its, std::size_t first, std::size_t end, std::int32_
 }
 
 void multiply(const Product& its, const std::int32_t* x, std::size_t first, std::size_t end, std::int32_t* scratch) {
+    const std::size_t size = its.narrow ? sizeof(std::uint16_t) : sizeof(float);
     for (std::size_t group = first; group < end; group += together) {
         const std::size_t last = smaller(group + together, end), left = group * broad;
         for (std::size_t begin = 0; begin < pairs(its); begin += depth) {
@@ -165,8 +173,9 @@ void multiply(const Product& its, const std::int32_t* x, std::size_t first, std:
                     for (std::size_t row = first_row; row < end_row;) {
                         const Fit some = fit(end_row - row);
                         some.run(its_x + (row - first_row), scratch + (panel - group) * broad * deep, deep,
-                                 its.out + row * its.out_step + column, its.out_step, its.columns - column,
-                                 its.bias ? its.bias + column : nullptr, its.onto || begin > 0);
+                                 static_cast<char*>(its.out) + (row * its.out_step + column) * size, its.out_step,
+                                 its.narrow, its.columns - column, its.bias ? its.bias + column : nullptr,
+                                 its.onto || begin > 0);
                         row += some.rows;
                     }
                 }

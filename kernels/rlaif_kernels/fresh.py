@@ -17,9 +17,9 @@ LARGE = 2**25
 """Bytes from which on the C library asks the system for new memory each time: 32 MiB. Less than that it keeps."""
 
 
-def empty(*shape: int) -> Tensor:
-    """[shape] f32 on the CPU, not written to."""
-    return paged(torch.empty(shape, dtype=torch.float32, device="cpu"))
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[shape] on the CPU, not written to."""
+    return paged(torch.empty(shape, dtype=dtype, device="cpu"))
 
 
 def like(one: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -33,7 +33,7 @@ class Head(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of hidden states [N,H], weight [V,H] and bias [V], f32; None for what is not wanted."""
+    """Of hidden states [N,H], weight [V,H] and bias [V], f32 or rounded already; None for what is not wanted."""
 
     hidden: Tensor | None
     weight: Tensor | None
@@ -63,9 +63,10 @@ class Gradients(NamedTuple):
 
     def like(self, hidden: Tensor) -> list[Tensor | None]:
         """As autograd wants them: in hidden's dtype."""
-        if hidden.dtype == torch.float32:
-            return list(self)
-        return [one if one is None else fresh.like(one, hidden.dtype).copy_(one) for one in self]
+        return [
+            one if one is None or one.dtype == hidden.dtype else fresh.like(one, hidden.dtype).copy_(one)
+            for one in self
+        ]
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
@@ -88,8 +89,10 @@ def _rounded(slopes: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
 
 
 def _multiplied(left: Tensor, right: Tensor) -> Tensor:
-    """left [N,K] @ right [K,M] -> [N,M] f32, on the CPU."""
-    return dense.multiplied(left, right.float()) if left.dtype == torch.float32 else product.product(left, right.t())
+    """left [N,K] @ right [K,M] -> [N,M] on the CPU; of bf16, rounded at once if nothing has to be added to it."""
+    if left.dtype == torch.float32:
+        return dense.multiplied(left, right.float())
+    return product.product(left, right.t(), narrow=True)
 
 
 def _add(into: Tensor, left: Tensor, right: Tensor) -> None:

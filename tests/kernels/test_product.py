@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rlaif_kernels as rk
-from rlaif_kernels import chunked, head
+from rlaif_kernels import chunked, head, native
 from rlaif_kernels.native import product
 
 pytestmark = [
@@ -60,6 +60,24 @@ def test_columns_may_lie_side_by_side_instead_of_rows_and_sums_begin_with_what_i
             wanted = start[:, :columns].double() + x.double() @ weight.double().T
             assert bool(((there[:, :columns] - wanted).abs() <= 4e-7 * size).all())
             assert torch.equal(there[:, columns:], start[:, columns:])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_result_may_be_rounded_at_once_if_it_is_made_at_once(shape: tuple[int, int, int]) -> None:
+    rows, width, columns = shape
+    x, weight = torch.randn(rows, width).bfloat16(), torch.randn(columns, width).bfloat16()
+    wide, said = product.product(x, weight), product.product(x, weight, narrow=True)
+    assert said.dtype is (torch.bfloat16 if width <= product.NARROW else torch.float32)
+    assert torch.equal(said, wide.to(said.dtype))
+
+
+def test_what_is_added_to_is_not_rounded() -> None:
+    x = torch.randn(3, 4).bfloat16()
+    sizes = x.data_ptr(), 4, 1, x.data_ptr(), 4, 1, 0
+    into = torch.zeros(3, 3)
+    for onto, width in ((True, 4), (False, product.NARROW + 2)):
+        with pytest.raises(ValueError, match="wide product are not rounded"):
+            native.binary.product(*sizes, onto, 3, width, 3, into.data_ptr(), 3, True, 1)
 
 
 def test_numbers_do_not_depend_on_rows_columns_and_threads_beside_them() -> None:
@@ -137,7 +155,8 @@ def test_gradients_are_off_by_the_rounding_of_what_flows_to_the_logits(
 def test_the_output_layer_multiplies_so(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, weight = torch.randn(9, 64).bfloat16(), torch.randn(500, 64).bfloat16()
     targets, seen = torch.randint(500, (9,)), []
-    monkeypatch.setattr(product, "product", lambda *given, its=product.product: seen.append(len(given)) or its(*given))
+    real = product.product
+    monkeypatch.setattr(product, "product", lambda *given, **how: seen.append(len(given)) or real(*given, **how))
     said = rk.linear_logprobs(hidden, weight, targets)
     assert seen
     monkeypatch.setattr(product, "able", lambda: False)

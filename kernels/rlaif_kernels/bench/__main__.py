@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from rlaif_kernels.bench import matrix, measure_limits, measured, operations, place
+from rlaif_kernels.bench.row import short_name_of
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -20,6 +21,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--op", action="append", choices=operations(), metavar="OP", help="only this operation, as in gae; repeatable"
     )
+    parser.add_argument("--case", default="", help='only cases of whose name and dtype this is part: "1024 with holes"')
     parser.add_argument("--quick", action="store_true", help="the cases that take seconds")
     parser.add_argument("--threads", type=int, help="how many threads torch uses")
     parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
@@ -33,9 +35,16 @@ def main(given: Sequence[str] | None = None) -> None:
         if options.threads < 1:
             parser.error(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
+    cases = [
+        case
+        for case in matrix(options.op, quick=options.quick, large=device.type == "cuda")
+        if options.case in f"{case.label} {short_name_of(case.dtype)}"
+    ]
+    if not cases:
+        parser.error(f"no case has {options.case!r} in its name")
     limits = measure_limits(device, quick=options.quick)
     _say(limits.as_dict())
-    for case in matrix(options.op, quick=options.quick, large=device.type == "cuda"):
+    for case in cases:
         for row in measured(case, device, limits, budget=options.budget or (0.2 if options.quick else 1.0)):
             _say(row.as_dict())
 

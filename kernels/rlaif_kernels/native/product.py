@@ -11,7 +11,10 @@ from rlaif_kernels import fresh, native
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.native import address, missing, refuses
 
-__all__ = ["able", "product", "suits"]
+__all__ = ["NARROW", "able", "product", "suits"]
+
+NARROW = 1024
+"""Twice `depth` in csrc/product.hpp: what is wider is summed in several passes."""
 
 
 @cache
@@ -32,14 +35,17 @@ def suits(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None, *, narrow: bool = False
+) -> Tensor:
     """x [N,I] bf16, weight [O,I] bf16, bias [O] -> x @ weight.T + bias [N,O] f32; not differentiable.
 
     Each of the two lies row after row or column after column. onto: what is added to instead, in place; f32, its rows
-    whole. A row's numbers are the same bits whichever rows, columns and threads there are besides. Numbers below 2^-126
-    count as 0.
+    whole. narrow: the result is rounded to bf16 at once, if I is at most `NARROW`. A row's numbers are the same bits
+    whichever rows, columns and threads there are besides. Numbers below 2^-126 count as 0.
     """
-    out = fresh.empty(len(x), len(weight)) if onto is None else onto
+    narrow = narrow and x.shape[1] <= NARROW
+    out = fresh.empty(len(x), len(weight), dtype=torch.bfloat16 if narrow else torch.float32) if onto is None else onto
     start = None if bias is None else bias.detach().float().contiguous()
     laid = [(one.data_ptr(), *_steps(one)) for one in (x, weight)]
     native.binary.product(
@@ -51,6 +57,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor 
         len(weight),
         out.data_ptr(),
         out.stride(0),
+        narrow,
         torch.get_num_threads(),
     )
     return out
