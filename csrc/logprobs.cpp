@@ -159,9 +159,9 @@ bool steps_of(const DLTensor& logits, Steps& steps, std::size_t& rows) {
     return true;
 }
 
-// What is said of plain logits of any shape, if they are; whether they were. The results were just made; all but the
-// log-probs may be None. Arguments: logits, targets, log-probs, entropies, what the way back needs (the shifts, then the logs),
-// temperature, scale, softcap or None, ignored, threads.
+// What is said of plain logits of any shape, if they are; True, or None if they were not. The results were just made; all but
+// the log-probs may be None. Arguments: logits, targets, log-probs, entropies, what the way back needs (the shifts, then the
+// logs), temperature, scale, softcap or None, ignored.
 py::object at_once(PyObject* const* given) {
     const py::none nothing;
     DLTensor its{}, where{}, out{};

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlaif_kernels import native
 
-__all__ = ["LARGE", "empty", "like", "paged"]
+__all__ = ["LARGE", "cast", "empty", "like", "paged"]
 
 LARGE = 2**25
 """Bytes from which on the C library asks the system for new memory each time: 32 MiB. Less than that it keeps."""
@@ -25,6 +25,11 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def like(one: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """As `torch.empty_like`, where it is dense as a copy would be."""
     return paged(torch.empty_like(one, dtype=dtype))
+
+
+def cast(one: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same numbers in a dtype; itself if that is its own."""
+    return one if one.dtype == dtype else like(one, dtype).copy_(one)
 
 
 def paged(new: Tensor) -> Tensor:

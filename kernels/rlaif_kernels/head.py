@@ -63,10 +63,7 @@ class Gradients(NamedTuple):
 
     def like(self, hidden: Tensor) -> list[Tensor | None]:
         """As autograd wants them: in hidden's dtype."""
-        return [
-            one if one is None or one.dtype == hidden.dtype else fresh.like(one, hidden.dtype).copy_(one)
-            for one in self
-        ]
+        return [one if one is None else fresh.cast(one, hidden.dtype) for one in self]
 
     def add(self, slopes: Tensor, hidden: Tensor, rows: Tensor | slice, head: Head, columns: slice) -> None:
         """Take in the gradient of a block of logits, slopes [n, columns] f32, of those `rows`; hidden [n,H] theirs."""
@@ -85,7 +82,7 @@ class Gradients(NamedTuple):
 
 def _rounded(slopes: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
     """Gradients of logits as they are multiplied: in the dtype of what made the logits, if that gives float32."""
-    return slopes.to(hidden.dtype) if hidden.is_cuda or product.suits(hidden, weight) else slopes
+    return fresh.cast(slopes, hidden.dtype) if hidden.is_cuda or product.suits(hidden, weight) else slopes
 
 
 def _multiplied(left: Tensor, right: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def test_json_has_the_limits_and_a_row_for_each(capsys: pytest.CaptureFixture[st
     assert main(["bench", "--op", "gae", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert set(said) == {"limits", "rows"}
-    assert {"device", "threads", "copy", "read", "products"} == set(said["limits"])
+    assert {"device", "threads", "mhz", "copy", "read", "products"} == set(said["limits"])
     found = {row["impl"]: row for row in said["rows"]}
     assert {"rlaif torch", "twin", "gone"} <= set(found)
     assert found["twin"]["status"] == "measured"

@@ -58,6 +58,9 @@ def test_small_ones_and_those_elsewhere_are_left_alone(asked: list[int]) -> None
     narrow = fresh.like(torch.empty(1).expand(2 * many), torch.bfloat16)
     assert (narrow.dtype, narrow.is_contiguous()) == (torch.bfloat16, True)
     assert asked == [fresh.LARGE] * 2
+    numbers = torch.randn(4, 5).T
+    assert fresh.cast(numbers, torch.float32) is numbers
+    assert torch.equal(fresh.cast(numbers, torch.bfloat16), numbers.bfloat16())
 
 
 def test_without_the_binary_nothing_is_asked(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_a_policy_loss_in_a_graph_takes_three_products(monkeypatch: pytest.Monke
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs"])
+@pytest.mark.parametrize("name", ["token_logprobs", "linear_logprobs", "linear_policy_loss"])
 def test_a_graph_names_a_target_outside_the_vocabulary(name: str) -> None:
     torch._dynamo.reset()
     graph = torch.compile(compiling.CALLS[name], backend="eager", fullgraph=True)

@@ -31,7 +31,8 @@ def _policy(
     try:
         kernels.check(rows, len(weight))
     except IndexError:
-        arguments.known("linear_policy_loss", "targets", targets, len(weight), none=rows.ignored)
+        remedy = "where nothing is asked, mask must be False"
+        arguments.known("linear_policy_loss", "targets", targets, len(weight), none=rows.ignored, remedy=remedy)
         raise
     flat = chunked.cleared(hidden, rows)
     said, found = policy.learnt(kernels, loss, flat, Head(weight, bias), rows, tokens, options, wanted)
