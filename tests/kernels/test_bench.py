@@ -237,6 +237,7 @@ def test_the_matrix_can_be_narrowed_and_an_unknown_operation_is_an_error() -> No
         (["--op", "gea"], "invalid choice: 'gea'"),
         (["--device", "tpu"], "no device 'tpu' to measure on here; there is cpu"),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--op", "gae", "--case", "64x1023"], "no case has '64x1023' in its name"),
     ],
 )
 def test_what_cannot_be_measured_is_said(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
