@@ -1,7 +1,7 @@
 """New memory for what is large, in large pages where the system has them for those who ask.
 
 Memory is handed out in pages of 4 KiB, each of which costs a fault when it is first written: for a gradient of logits,
-three times as long as computing it. Linux gives pages of 2 MiB to those who ask (in its usual setting, "madvise").
+several times as long as computing it. Linux gives pages of 2 MiB to those who ask (in its usual setting, "madvise").
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from rlaif_kernels.head import Gradients, Head
 from rlaif_kernels.reference.losses import Aggregation, LinearPolicyLoss, PolicyLoss, Ratio, token_weights
 from rlaif_kernels.rows import Backend, Rows, Said, asked
 
-__all__ = ["later", "learnt", "linear_policy_loss"]
+__all__ = ["Work", "later", "linear_policy_loss"]
 
 Loss = Callable[..., PolicyLoss]
 
@@ -71,22 +71,6 @@ def later(hidden: Tensor, ratio: Ratio) -> bool:
     return ratio == "sequence" or hidden.dtype == torch.float16
 
 
-def learnt(
-    backend: Backend,
-    loss: Loss,
-    hidden: Tensor,
-    head: Head,
-    rows: Rows,
-    tokens: dict[str, Tensor | None],
-    options: dict[str, Any],
-    wanted: tuple[bool, bool, bool],
-) -> tuple[LinearPolicyLoss, Gradients]:
-    """What is said of hidden [B T,H], and on the way the gradients that are `wanted`, in hidden's dtype."""
-    work, gradients = _Work(backend, loss, hidden, head, rows, tokens, options), Gradients.zeros(hidden, head, wanted)
-    said = work.said(work.by_token(gradients))
-    return said, Gradients(*gradients.like(hidden))
-
-
 class LinearPolicy(torch.autograd.Function):
     """hidden [B T,H], weight [V,H], bias [V] or None -> loss, metrics, log-probs [B,T], entropies [B,T]."""
 
@@ -105,14 +89,14 @@ class LinearPolicy(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         head, wanted = Head(weight, bias), ctx.needs_input_grad[:3] if learning else (False, False, False)
         ctx.later, gradients = later(hidden, options["ratio"]), Gradients(None, None, None)
+        work = Work(backend, loss, hidden, head, rows, tokens, options)
         if ctx.later:
-            work = _Work(backend, loss, hidden, head, rows, tokens, options)
             told, slopes = work.by_answer(any(wanted))
             ctx.backend, ctx.rows = backend, rows
             ctx.save_for_backward(hidden, weight, bias, rows.targets, rows.temperatures, *told, *slopes)
             said = work.said(told)
         else:
-            said, gradients = learnt(backend, loss, hidden, head, rows, tokens, options, wanted)
+            said, gradients = work.learnt(wanted)
         ctx.gradients = gradients
         ctx.mark_non_differentiable(*said[1:])
         return said
@@ -138,7 +122,7 @@ def _descended(ctx: Any, of_loss: Tensor) -> list[Tensor | None]:
     return gradients.like(hidden)
 
 
-class _Work:
+class Work:
     """What all blocks of rows share."""
 
     def __init__(
@@ -163,6 +147,12 @@ class _Work:
         logp, entropy = told.logp.view(mask.shape), told.entropy.view(mask.shape)
         loss, metrics = self.loss(logp, **self.tokens, entropy=entropy, **self.options)
         return LinearPolicyLoss(loss.clone(), metrics, logp, entropy)  # a view could not be divided in place
+
+    def learnt(self, wanted: tuple[bool, bool, bool]) -> tuple[LinearPolicyLoss, Gradients]:
+        """What is said of all rows, and on the way the gradients that are `wanted`, in hidden's dtype."""
+        gradients = Gradients.zeros(self.hidden, self.head, wanted)
+        said = self.said(self.by_token(gradients))
+        return said, Gradients(*gradients.like(self.hidden))
 
     def by_token(self, gradients: Gradients) -> Said:
         """Rows in blocks that have all their logits at once; the gradients are added up, and what is said returned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +167,23 @@ def test_ratios_are_to_the_best_of_ours_in_the_same_pass() -> None:
     assert next(row.ratio for row in rows if row.status == "measured") == 1
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_forward_pass_records_what_a_gradient_needs_where_it_is_wanted(recorded: bool) -> None:
+    seen: set[bool] = set()
+
+    def prepare(inputs: Inputs) -> Any:
+        def call() -> Any:
+            said = rk.token_logprobs(**inputs)
+            seen.add(said[0].requires_grad)
+            return said
+
+        return call
+
+    case = replace(SMALL["token_logprobs"], own=(), peers=[Contestant("looking", prepare)], recorded=recorded)
+    measured(replace(case, work={"forward": case.work["forward"]}), CPU, LIMITS, budget=0)
+    assert seen == {recorded}
+
+
 def test_a_limit_is_the_longer_of_moving_and_computing() -> None:
     assert LIMITS.seconds(Work(1e9), "float32") == 1
     assert LIMITS.seconds(Work(2e9, 2e9), "float32") == 1
@@ -180,6 +198,10 @@ def test_the_limits_of_a_machine_are_positive_rates_of_both_dtypes() -> None:
     assert limits.threads == torch.get_num_threads()
     assert min(limits.copy, limits.read, *limits.products.values()) > 0
     assert set(limits.products) == {"float32", "bfloat16"}
+    told = Path("/proc/cpuinfo")
+    if told.exists() and "cpu MHz" in told.read_text():
+        assert limits.mhz is not None
+        assert limits.mhz > 0
 
 
 def test_quantiles_lie_between_the_samples() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,6 +66,28 @@ def test_whoever_of_ours_has_become_slower_by_a_tenth_is_named(pages: dict[str, 
         "token_logprobs [8,9] rlaif torch forward f32 hot 2: 5.6% of the limit before, 4.6% now",
     ]
     assert fallen(ROWS, [{**its, "threads": 1} for its in slower]) == []
+
+
+def test_what_is_measured_again_takes_its_own_place_and_no_others(
+    pages: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = pages["bench"]
+    monkeypatch.setattr(bench.device, "RESULTS", tmp_path)
+    told = {"versions": {"torch": "2"}}
+    one, other = ({"case": f"64x1024 with {what}", **told} for what in ("holes", "1 % ends"))
+    first = [row("gae", "rlaif native", 2.0, **one), row("gae", "rlaif native", 3.0, **other)]
+    bench.save({"2": LIMITS}, [*first, row("gae", "gone since", 4.0, **other)])
+    with bench.rows_file({"2": LIMITS}).open("a") as file:
+        file.write(json.dumps(row("gae", "no more a case", 5.0)) + "\n")
+    bench.save({"2": {**LIMITS, "mhz": None}}, [row("gae", "rlaif native", 6.0, **other)])
+    bench.save({"1": LIMITS}, [row("gae", "rlaif native", 7.0, **other, threads=1)])
+    head, *rows = map(json.loads, bench.rows_file({"2": LIMITS}).read_text().splitlines())
+    assert [(its["case"][-4:], its["threads"], its["ms"]) for its in rows] == [
+        ("ends", 1, 7.0),
+        ("ends", 2, 6.0),
+        ("oles", 2, 2.0),
+    ]
+    assert (head["limits"]["2"]["mhz"], set(head["limits"])) == (2400.0, {"1", "2"})
 
 
 def test_a_table_marks_what_is_faster_than_ours_and_says_who_was_not_there(pages: dict[str, ModuleType]) -> None:

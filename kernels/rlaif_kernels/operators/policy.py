@@ -35,7 +35,7 @@ def _policy(
         arguments.known("linear_policy_loss", "targets", targets, len(weight), none=rows.ignored, remedy=remedy)
         raise
     flat = chunked.cleared(hidden, rows)
-    said, found = policy.learnt(kernels, loss, flat, Head(weight, bias), rows, tokens, options, wanted)
+    said, found = policy.Work(kernels, loss, flat, Head(weight, bias), rows, tokens, options).learnt(wanted)
     said = said._replace(metrics=said.metrics.clone())  # which is a view
     return *said, *[hidden.new_empty(0) if one is None else one for one in found]
 
