@@ -27,7 +27,6 @@ class Aim:
     why: str = ""
     """What stands in the way, where it is not reached."""
     ours: str = "rlaif native"
-    device: str = "cpu"
     cache: str = "hot"
 
 
