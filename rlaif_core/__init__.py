@@ -14,6 +14,7 @@ from rlaif_core.errors import (
     FeedbackError,
     PluginError,
     RlaifError,
+    Stop,
     TrainingError,
 )
 from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Question, Score, Scored, Verdict
@@ -26,6 +27,7 @@ from rlaif_core.protocols import (
     Critic,
     Forward,
     Judge,
+    Observer,
     Optimiser,
     Policy,
     RewardSource,
@@ -55,6 +57,7 @@ __all__ = [
     "Forward",
     "Judge",
     "Metrics",
+    "Observer",
     "Offer",
     "Optimiser",
     "Outcome",
@@ -71,6 +74,7 @@ __all__ = [
     "Sampling",
     "Score",
     "Scored",
+    "Stop",
     "TrainingError",
     "Verdict",
     "hookimpl",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif_core import lockfile
 from rlaif_core.config import RunConfig, Use
-from rlaif_core.errors import ConfigError, blame, suggest
+from rlaif_core.errors import ConfigError, blame
 from rlaif_core.files import write_bytes
 from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
-from rlaif_core.options import parameters
 from rlaif_core.plugins import Listing, Plugins
+from rlaif_core.references import handed, in_order, judges_named, wants_policy
 
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
@@ -62,14 +62,14 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
             raise ConfigError(
                 f'table {heading} is missing; add one with use = "..." (`rlaif plugins` lists what there is)'
             )
-    chosen, asked = [], []
-    for part, kind, use in _tables(config, given):
+    chosen, asked = [], set()
+    for part, kind, use in _tables(config, given, in_order(config, plugins)):
         listing = plugins.find(kind, use.use)
-        judged = _judge_named(listing, use.options, config)
-        asked += [judged] if judged else []
-        plugins.options(kind, use.use, use.options, objects=judged)
+        objects_ = handed(listing, use.options, config.judges)
+        plugins.options(kind, use.use, {**use.options, **objects_}, objects=objects_)
+        asked |= {name for names in objects_.values() for name in names or ()}
         chosen.append(Chosen(part, kind, listing, use.options))
-    if unheard := set(config.judges) - {judge["judge"] for judge in asked}:
+    if unheard := set(config.judges) - asked:
         raise ConfigError(
             f"[judges.{min(unheard)}] is named by no reward; name it with judge = {min(unheard)!r}, or drop it"
         )
@@ -85,11 +85,11 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
     return result
 
 
-def _tables(config: RunConfig, given: set[str]) -> Iterator[tuple[str, str, Use]]:
+def _tables(config: RunConfig, given: set[str], judges: Sequence[str]) -> Iterator[tuple[str, str, Use]]:
     """(part, kind, table) of everything to build, in the order of building."""
     if "policy" not in given:
         yield "policy", "policies", config.policy
-    yield from ((f"judge {name!r}", "judges", judge) for name, judge in config.judges.items())
+    yield from ((f"judge {name!r}", "judges", config.judges[name]) for name in judges)
     if "actions" not in given:
         yield from ((f"action {number} {a.use!r}", "actions", a) for number, a in enumerate(config.actions, 1))
     yield from ((f"reward source {reward.name!r}", "rewards", reward) for reward in config.rewards)
@@ -97,24 +97,7 @@ def _tables(config: RunConfig, given: set[str]) -> Iterator[tuple[str, str, Use]
         yield "credit", "credits", config.credit
     if "optimiser" not in given and config.optimiser:
         yield "optimiser", "optimisers", config.optimiser
-
-
-def _judge_named(listing: Listing, options: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
-    """{"judge": name} for a table that names a judge of the config."""
-    name = options.get("judge")
-    if listing.kind != "rewards" or not isinstance(name, str):
-        return {}
-    with blame(str(listing)):
-        asks = "judge" in parameters(listing.offer.resolve())
-    if not asks:
-        return {}
-    if name not in config.judges:
-        known = ", ".join(config.judges) or "none"
-        raise ConfigError(
-            f"reward source {listing.offer.name!r} asks judge {name!r}, but there is no [judges.{name}]"
-            f"{suggest(name, config.judges) or '.'} Judges: {known}"
-        )
-    return {"judge": name}
+    yield from ((f"observer {number} {o.use!r}", "observers", o) for number, o in enumerate(config.observers, 1))
 
 
 def _class_of(chosen: Chosen) -> tuple[Any, str]:
@@ -157,7 +140,7 @@ def _reads(optimiser: Any, channel: str) -> bool:
 
 
 def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> Run:
-    """Build everything: seeds first, then prompts, policy, judges, actions, rewards, credit, optimiser."""
+    """Build everything: seeds first, then prompts, policy, judges, actions, rewards, credit, optimiser, observers."""
     import numpy
     import torch
 
@@ -173,10 +156,14 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     prompts = _prompts(config, objects.get("prompts"))
     built: dict[str, Any] = {}
     for chosen in result.chosen:
-        judged = f"judge {str(chosen.options.get('judge'))!r}" if chosen.kind == "rewards" else ""
-        judge = {"judge": built[judged]} if judged in built else {}
-        options = {key: value for key, value in chosen.options.items() if key not in judge}
-        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, judge)
+        found: dict[str, Any] = {}
+        for option, names in judges_named(chosen.listing, chosen.options, config.judges).items():
+            asked = [built[f"judge {name!r}"] for name in names]
+            found[option] = asked if option == "judges" else asked[0]
+        if wants_policy(chosen.listing):
+            found["policy"] = objects.get("policy", built.get("policy"))
+        options = {key: value for key, value in chosen.options.items() if key not in found}
+        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, found)
     policy, credit, optimiser = (
         objects[name] if name in objects else built[name] for name in ("policy", "credit", "optimiser")
     )
@@ -196,6 +183,7 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
         sources=_sources(config, built, objects.get("rewards", {}), contributed),
         credit=credit,
         optimiser=optimiser,
+        observers=[(chosen.part, built[chosen.part]) for chosen in result.of("observers")],
         whose=whose,
         seed=table.seed,
         batch=config.prompts.batch,

@@ -278,6 +278,8 @@ def _finished(history: History) -> None:
     steps = "1 step" if len(history) == 1 else f"{len(history)} steps"
     report = history.folder / "report.html"
     typer.echo(f"{steps} in {history.folder}{f'; look at {report}' if report.exists() else ''}")
+    if history.ended:
+        typer.secho(f"ended early: {history.ended}", fg="yellow", err=True)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -125,6 +125,7 @@ class RunConfig(Table):
     rewards: list[RewardTable] = Field(default_factory=list)
     credit: Use | None = None
     optimiser: Use | None = None
+    observers: list[Use] = Field(default_factory=list)
     plugins: PluginTable = Field(default_factory=PluginTable)
 
     @classmethod
@@ -164,7 +165,7 @@ class RunConfig(Table):
     def chosen(self) -> list[Use]:
         """Every table that names an offer."""
         single = [table for table in (self.policy, self.credit, self.optimiser) if table]
-        return [*single, *self.actions, *self.judges.values(), *self.rewards]
+        return [*single, *self.actions, *self.judges.values(), *self.rewards, *self.observers]
 
     def tables(self) -> dict[str, Any]:
         """Nested dicts ready for TOML: defaults included, empty values left out."""

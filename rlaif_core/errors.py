@@ -39,6 +39,10 @@ class CheckpointError(RlaifError):
     """A checkpoint is damaged, missing, or of another run."""
 
 
+class Stop(Exception):  # noqa: N818  a wish, no error
+    """What an observer raises to end a run in good order: why, as in "gold fell below where it began"."""
+
+
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` when one of `known` is close to `wrong`, else an empty string."""
     close = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rlaif_core.errors import FeedbackError
 
@@ -96,13 +96,30 @@ class Scored:
     tokens: Tensor
 
 
+Form = Literal["score", "compare", "rank"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a judge is asked: the answers given to one prompt, and the rubric to judge them by."""
+    """What a judge is asked: the answers given to one prompt, and the rubric to judge them by.
+
+    `form` "score" asks about each answer by itself, "compare" about two against each other, "rank" about all of them
+    at once; of the last two only the differences between the outcomes count, so that a judge which only scores may
+    ignore the form. `reference` is an answer known to be good, where there is one.
+    """
 
     prompt: Prompt
     answers: tuple[str, ...]
     rubric: str = ""
+    form: Form = "score"
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answers", tuple(self.answers))
+        if self.form not in get_args(Form):
+            raise FeedbackError(f"a question's form is {self.form!r}, but must be one of {', '.join(get_args(Form))}")
+        if self.form == "compare" and len(self.answers) != 2:
+            raise FeedbackError(f"a question compares {len(self.answers)} answers, but must two; ask in pairs, or rank")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

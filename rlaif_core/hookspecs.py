@@ -16,7 +16,7 @@ from rlaif_core.offers import Offer
 if TYPE_CHECKING:
     from typer import Typer
 
-    from rlaif_core.protocols import Action, Credit, Judge, Optimiser, Policy, RewardSource
+    from rlaif_core.protocols import Action, Credit, Judge, Observer, Optimiser, Policy, RewardSource
     from rlaif_core.run import Run
     from rlaif_core.types import Experience, Metrics
 
@@ -97,6 +97,20 @@ def rlaif_optimisers() -> Iterable[Offer[Optimiser]]:  # type: ignore[empty-body
     >>> @rl.hookimpl
     ... def rlaif_optimisers():
     ...     yield rl.Offer("sign", "my_package.sign:SignAscent", "ascend the sign of the policy gradient")
+    """
+
+
+@hookspec
+def rlaif_observers() -> Iterable[Offer[Observer]]:  # type: ignore[empty-body]
+    """Offer observers, which look at every step before it is taken; `[[observers]]` tables are all told.
+
+    >>> import rlaif_core as rl
+    >>> class Longest:
+    ...     def observe(self, step, experience):
+    ...         return {"longest": max(map(len, experience.rollouts.completions))}
+    >>> @rl.hookimpl
+    ... def rlaif_observers():
+    ...     yield rl.Offer("longest", Longest, "the length of the longest answer")
     """
 
 

@@ -1,4 +1,4 @@
-"""The whole algorithm: act, score, credit, step, observe. Each verb takes one value and returns the next.
+"""The whole algorithm: act, score, credit, observe, step. Each verb takes one value and returns the next.
 
 Actions are chained, reward sources summed, credit is one, the optimiser is one, observers are told.
 """
@@ -19,7 +19,7 @@ from rlaif_core.watch import watched
 
 if TYPE_CHECKING:
     from rlaif_core.prompts import Prompts
-    from rlaif_core.protocols import Action, Credit, Judge, Optimiser, Policy, RewardSource, Stateful
+    from rlaif_core.protocols import Action, Credit, Judge, Observer, Optimiser, Policy, RewardSource, Stateful
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Loop:
     group: int
     updates: int = 1
     judges: Mapping[str, Judge] = field(default_factory=dict)
+    observers: Sequence[tuple[str, Observer]] = ()
     max_failed: float = 1.0
     max_idle: int = 0
     strict: bool = False
@@ -64,10 +65,11 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
         experience = credit(loop, rollouts, score(loop, rollouts))
         loop.buffer = experience.split(loop.updates)
     experience = loop.buffer[0]
+    observed = observe(loop, experience)
     learns = bool(experience.mask.any())  # where every source abstained there is nothing to learn, and nothing wrong
     reported = update(loop, experience) if learns else Metrics()
     with blame(_at(loop, "optimiser")):  # by what it reports; all else has been held to its kind
-        metrics = measure(experience, reported, time.perf_counter() - began)
+        metrics = measure(experience, reported, time.perf_counter() - began, observed)
         if not learns:
             loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
@@ -146,6 +148,20 @@ def credit(loop: Loop, rollouts: Rollouts, feedback: Feedback) -> Experience:
     return experience
 
 
+def observe(loop: Loop, experience: Experience) -> Metrics:
+    """Tell the observers what is about to be learnt from, and gather what they report; one may stop the run here."""
+    observed: dict[str, float] = {}
+    for part, observer in loop.observers:
+        with blame(_at(loop, part)), watched(loop.strict, experience):
+            said = observer.observe(loop.step + 1, experience)
+            if not isinstance(said, Mapping):
+                raise PluginError(f"observe returned {type(said).__name__}; an observer returns metrics by name")
+            if twice := sorted(set(said) & set(observed)):
+                raise PluginError(f"it reports {twice[0]!r}, as another observer does; name it otherwise")
+            observed |= Metrics(said)
+    return Metrics(observed)
+
+
 def update(loop: Loop, experience: Experience) -> Metrics:
     """Let the optimiser learn; what it reports must be finite numbers."""
     with blame(_at(loop, "optimiser")), watched(loop.strict, experience):
@@ -195,7 +211,7 @@ def parts(loop: Loop) -> dict[str, Any]:
     """Every part, by the name under which a checkpoint keeps it."""
     named: dict[str, Any] = {"policy": loop.policy, "prompts": loop.prompts, "optimiser": loop.optimiser}
     named["credit"] = loop.credit
-    named |= dict(loop.actions) | dict(loop.judges)
+    named |= dict(loop.actions) | dict(loop.judges) | dict(loop.observers)
     return named | {f"reward source {name!r}": its.source for name, its in loop.sources.items() if not its.contributed}
 
 

@@ -7,8 +7,8 @@ from rlaif_core.feedback import Abstain, Failed, Score
 from rlaif_core.types import Experience, Metrics
 
 
-def measure(experience: Experience, reported: Metrics, seconds: float) -> Metrics:
-    """The batch means of one step beside the optimiser's own metrics.
+def measure(experience: Experience, reported: Metrics, seconds: float, observed: Metrics | None = None) -> Metrics:
+    """The batch means of one step beside the optimiser's own metrics and what the observers saw.
 
     `reward` and `cost/<channel>` are the weighted sums over the configured sources, averaged over the answers that
     count in the experience and have a score; `reward/<source>` is a source's own mean over all answers, unweighted, and
@@ -43,4 +43,6 @@ def measure(experience: Experience, reported: Metrics, seconds: float) -> Metric
     }
     if twice := sorted(set(metrics) & set(reported)):
         raise PluginError(f"the optimiser reports {twice[0]!r}, which every run measures itself; name it otherwise")
-    return Metrics({**metrics, **reported})
+    if twice := sorted(set(observed or ()) & {*metrics, *reported}):
+        raise PluginError(f"an observer reports {twice[0]!r}, which there is already; name it otherwise")
+    return Metrics({**metrics, **reported, **(observed or {})})

@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 """Seconds that a reward function may take for one answer, where nobody says otherwise."""
 _TIMEOUT = inspect.Parameter("timeout", inspect.Parameter.KEYWORD_ONLY, default=TIMEOUT, annotation=float)
 
-KINDS = ("policies", "actions", "judges", "rewards", "credits", "optimisers")
+KINDS = ("policies", "actions", "judges", "rewards", "credits", "optimisers", "observers")
 """What can be offered; the hook that asks for it is `rlaif_` + kind."""
 
 

@@ -252,3 +252,15 @@ class Optimiser(Protocol):
     def load_state_dict(self, state: State) -> None:
         if state:
             raise ConfigError(f"{type(self).__name__} was saved with state {sorted(state)} but restores none")
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Looks at what a step is about to learn from, before the weights change."""
+
+    def observe(self, step: int, experience: Experience) -> Mapping[str, float]:
+        """Metrics to report beside the step's own, or none. Raise `Stop` to end the run in good order before this step.
+
+        What else it raises stops the run as any part's error does: the step is taken back, and saved as it was.
+        """
+        ...

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 
 class History(Sequence[Mapping[str, float]]):
-    """The metrics of every step of a run, in order, and the `folder` that it left behind."""
+    """The metrics of every step of a run, in order, and the `folder` that it left behind.
 
-    def __init__(self, folder: Path, steps: Sequence[Mapping[str, float]]) -> None:
-        self.folder, self._steps = folder, tuple(steps)
+    `ended` says why an observer ended the run before its last step, if one did.
+    """
+
+    def __init__(self, folder: Path, steps: Sequence[Mapping[str, float]], ended: str | None = None) -> None:
+        self.folder, self._steps, self.ended = folder, tuple(steps), ended
 
     def __getitem__(self, index: Any) -> Any:
         return self._steps[index]
@@ -50,6 +53,7 @@ class Run:
     objects: Mapping[str, str] = field(default_factory=dict)
     saved: int | None = None
     stopping: str | None = field(default=None, repr=False)
+    ended: str | None = None
 
     @property
     def step(self) -> int:
@@ -210,7 +214,7 @@ def _trained(this: Run, progress: bool) -> History:
     from rlaif_core.train import train
 
     train(this, progress)
-    return History(this.folder, read_metrics(this.folder))
+    return History(this.folder, read_metrics(this.folder), this.ended)
 
 
 def config_key(config: RunConfig) -> dict[str, Any]:
@@ -249,8 +253,8 @@ def _same(one: Any, other: Any) -> bool:
 def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:
     """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise.
 
-    What takes no weights is built to see that it can be: actions, credit, optimiser. Of policies, judges and rewards
-    the options are checked by name and type, and of the prompts whether their files and functions are there.
+    What takes no weights is built to see that it can be: actions, credit, optimiser. Of policies, judges, rewards and
+    observers the options are checked by name and type, and of the prompts whether their files and functions are there.
     """
     from rlaif_core.assemble import plan
     from rlaif_core.prompts import check_prompts

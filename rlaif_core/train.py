@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rlaif_core.errors import TrainingError, all_of, blame
+from rlaif_core.errors import Stop, TrainingError, all_of, blame, inert
 from rlaif_core.memory import reused
 from rlaif_core.record import Record
 
@@ -34,7 +34,11 @@ def train(this: Run, progress: bool) -> None:
             this.plugins.tell("rlaif_run_started", run=this)
             this.state_dict()  # whoever remembers what no checkpoint can hold is to say so before anything is learnt
             while this.step < table.steps:
-                _step(this, record)
+                try:
+                    _step(this, record)
+                except Stop as wish:
+                    this.ended = inert(str(wish))
+                    break
                 if (
                     this.step == table.steps
                     or (table.save_every and this.step % table.save_every == 0)

@@ -26,16 +26,7 @@ def rlaif_actions() -> Iterator[Offer[Any]]:
 
 @hookimpl
 def rlaif_rewards() -> Iterator[Offer[Any]]:
-    yield Offer("classifier", f"{HERE}.rewards.classifier:Classifier", "a label's score from any sequence classifier")
-    yield Offer("format", f"{HERE}.rewards.format:Format", "1 where the answer keeps to tags, JSON, bullets or a box")
-    yield Offer("function", f"{HERE}.rewards.function:Function", "a Python function, by file or module")
-    yield Offer("judge", f"{HERE}.rewards.judge:JudgeReward", "what a judge says of each answer by itself")
-    yield Offer("keywords", f"{HERE}.rewards.keywords:Keywords", "words that should, and words that should not, occur")
-    yield Offer("length", f"{HERE}.rewards.length:Length", "penalty for being too short or too long")
-    yield Offer("recorded", f"{HERE}.rewards.recorded:Recorded", "the score that came with a recorded answer")
-    yield Offer("regex", f"{HERE}.rewards.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
-    yield Offer("repetition", f"{HERE}.rewards.repetition:Repetition", "penalty for n-grams that the answer repeats")
-    yield Offer("reward_model", f"{HERE}.rewards.reward_model:RewardModel", "a trained reward model's number")
+    yield Offer("recorded", f"{HERE}.recorded:Recorded", "the score that came with a recorded answer")
 
 
 @hookimpl

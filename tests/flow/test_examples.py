@@ -11,10 +11,10 @@ import pytest
 
 import checkpoints
 import rlaif_core as rl
-from rlaif_builtins.rewards.classifier import Classifier
 from rlaif_core.cli import main
 from rlaif_core.plugins import module_of
 from rlaif_core.testing import make_rollouts
+from rlaif_rewards.classifier import Classifier
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml"))

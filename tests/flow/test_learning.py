@@ -19,7 +19,7 @@ from rlaif_builtins.optimisers.grpo import Grpo
 from rlaif_builtins.optimisers.ppo import Ppo
 from rlaif_builtins.optimisers.reinforce import Reinforce
 from rlaif_builtins.optimisers.update import Adam
-from rlaif_builtins.rewards.recorded import Recorded
+from rlaif_builtins.recorded import Recorded
 from rlaif_core.loop import Loop, Source, advance
 from rlaif_core.prompts import Prompts
 from rlaif_core.testing import FakePolicy

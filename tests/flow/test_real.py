@@ -16,9 +16,9 @@ import torch
 
 import checkpoints
 import rlaif_core as rl
-from rlaif_builtins.rewards.classifier import Classifier
 from rlaif_core.plugins import module_of
 from rlaif_core.policy import TransformersPolicy
+from rlaif_rewards.classifier import Classifier
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rlaif_builtins.actions.replay import Replay
-from rlaif_builtins.rewards.recorded import Recorded
+from rlaif_builtins.recorded import Recorded
 from rlaif_core import Abstain, DataError, FeedbackError, Outcome, Prompt, Rollouts, Score
 from rlaif_core.testing import FakePolicy, check_reward, make_rollouts
 

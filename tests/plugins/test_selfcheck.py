@@ -145,7 +145,7 @@ PLANTED = {
     17: ("rlaif_builtins.credits.answers.siblings", lambda rollouts: torch.arange(len(rollouts)) // 3),
     18: ("rlaif_core.feedback.Feedback.totals", zero_where_missing),
     20: ("rlaif_core.policy.copy.deepcopy", lambda module, memo=None: module),
-    21: ("rlaif_builtins.rewards.checkpoint.Checkpoint._padding", lambda self, last: 5),
+    21: ("rlaif_rewards.checkpoint.Checkpoint._padding", lambda self, last: 5),
     23: ("rlaif_core.rollout.seeds_of", lambda seed, step, ids, group: [random.getrandbits(60) for _ in ids * group]),
     24: ("rlaif_core.prompts.Prompts.load_state_dict", lambda self, state: None),
     25: ("rlaif_builtins.selfcheck.losses.pair_loss", lambda margin, beta, smoothing, kind: margin.square() + 0.5),

@@ -13,10 +13,9 @@ import rlaif_kernels as rk
 from rlaif_builtins.credits.gae import Gae
 from rlaif_builtins.credits.group import Group
 from rlaif_builtins.credits.leave_one_out import LeaveOneOut
-from rlaif_builtins.rewards.reward_model import RewardModel
 from rlaif_builtins.selfcheck.models import reward_checkpoint
 from rlaif_builtins.selfcheck.registry import check, hold
-from rlaif_core import Abstain, Critic, Experience, Failed, Feedback, Prompt, Rollouts, Score
+from rlaif_core import Abstain, Critic, Experience, Failed, Feedback, Plugins, Prompt, Rollouts, Score
 
 Said = Sequence[Score | Abstain | Failed]
 
@@ -147,7 +146,8 @@ def missing() -> str:
 @check(21, "a score is read at the last token of the answer, also where padding looks like its end")
 def score_position() -> str:
     with reward_checkpoint() as folder:
-        model = RewardModel(str(folder), with_prompt="none", append_eos=True, device="cpu")
+        options = {"model": str(folder), "with_prompt": "none", "append_eos": True, "device": "cpu"}
+        model = Plugins.load().build("rewards", "reward_model", options)
     answers = ("w1", "w2 w3 w4 w5", "w6 w7")
     drawn = dataclasses.replace(written([[0, 1]] * 3, [0] * 3), completions=answers)
     scores = [outcome.value for outcome in model.score(drawn) if isinstance(outcome, Score)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rlaif_builtins.rewards.checkpoint import Checkpoint, Framing, Precision
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
+from rlaif_rewards.checkpoint import Checkpoint, Framing, Precision
 
 
 class RewardModel:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rlaif_builtins.rewards.judge import JudgeReward
 from rlaif_core import Abstain, ConfigError, Failed, PluginError, Question, Score, Verdict
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.judge import JudgeReward
 
 ROLLOUTS = make_rollouts([("yes", "no"), "maybe"])
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_builtins.rewards.format import Format
 from rlaif_core import ConfigError, Score
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.format import Format
 
 
 def complaint(source: Format, text: str) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlaif_builtins.rewards.words import Unit, counted
 from rlaif_core import ConfigError, Outcome, Rollouts, Score
+from rlaif_rewards.words import Unit, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

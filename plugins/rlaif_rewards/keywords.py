@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import regex
 
-from rlaif_builtins.rewards.words import LETTER, canonical
 from rlaif_core import ConfigError, Outcome, Rollouts, Score
+from rlaif_rewards.words import LETTER, canonical
 
 _LETTER = regex.compile(LETTER, regex.V1)
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_builtins.rewards.length import Length
 from rlaif_core import ConfigError, Score
 from rlaif_core.testing import check_reward, make_rollouts
 from rlaif_core.testing.values import left_padded
+from rlaif_rewards.length import Length
 
 
 def scored(source: Length, *texts: str) -> list[Score]:

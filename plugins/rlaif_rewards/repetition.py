@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from rlaif_builtins.rewards.words import Unit, counted
 from rlaif_core import ConfigError, Outcome, Rollouts, Score
+from rlaif_rewards.words import Unit, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

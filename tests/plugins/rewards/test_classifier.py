@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rlaif_builtins.rewards.classifier import Classifier
 from rlaif_core import ConfigError, Failed, Score
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.classifier import Classifier
 
 ANSWERS = ("yes", "no it is red", "maybe", "blue blue")
 ROLLOUTS = make_rollouts([ANSWERS])

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_builtins.rewards.words import canonical, characters, counted, words
 from rlaif_core.testing import make_rollouts
+from rlaif_rewards.words import canonical, characters, counted, words
 
 
 @pytest.mark.parametrize(

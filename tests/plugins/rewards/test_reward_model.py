@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rlaif_builtins.rewards.reward_model import RewardModel
 from rlaif_core import ConfigError, Failed, Prompt
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.reward_model import RewardModel
 
 ASKED = [
     Prompt(id="plain", text="is it red"),

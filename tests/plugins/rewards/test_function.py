@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rlaif_builtins.rewards.function import Function
 from rlaif_core import Abstain, ConfigError, Failed, FeedbackError, PluginError, Score
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.function import Function
 
 ROLLOUTS = make_rollouts([("yes", "no"), ("maybe", "is it")])
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_builtins.rewards.repetition import Repetition
 from rlaif_core import ConfigError, Score
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.repetition import Repetition
 
 
 def value(source: Repetition, text: str) -> float:

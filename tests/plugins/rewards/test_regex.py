@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from rlaif_builtins.rewards.regex import Regex
 from rlaif_core import ConfigError, Failed, Outcome, Score
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.regex import Regex
 
 
 def outcome(source: Regex, text: str) -> Outcome:

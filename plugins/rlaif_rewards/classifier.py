@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_builtins.rewards.checkpoint import Checkpoint, Framing, Precision
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
 from rlaif_core.errors import suggest
+from rlaif_rewards.checkpoint import Checkpoint, Framing, Precision
 
 Measure = Literal["prob", "logit", "logodds"]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from rlaif_builtins.rewards.checkpoint import Checkpoint
 from rlaif_core import ConfigError, Prompt
 from rlaif_core.testing import make_rollouts
+from rlaif_rewards.checkpoint import Checkpoint
 
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "gpt_neox", "qwen3")
 PADS = ("own", "eos", "none")  # RoBERTa counts positions from its padding id, so it always has one

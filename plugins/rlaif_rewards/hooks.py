@@ -1,0 +1,23 @@
+"""What rewards are offered. Every part is named as text, so that listing them imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rlaif_core.offers import Offer, hookimpl
+
+HERE = "rlaif_rewards"
+
+
+@hookimpl
+def rlaif_rewards() -> Iterator[Offer[Any]]:
+    yield Offer("classifier", f"{HERE}.classifier:Classifier", "a label's score from any sequence classifier")
+    yield Offer("format", f"{HERE}.format:Format", "1 where the answer keeps to tags, JSON, bullets or a box")
+    yield Offer("function", f"{HERE}.function:Function", "a Python function, by file or module")
+    yield Offer("judge", f"{HERE}.judge:JudgeReward", "what a judge says of each answer by itself")
+    yield Offer("keywords", f"{HERE}.keywords:Keywords", "words that should, and words that should not, occur")
+    yield Offer("length", f"{HERE}.length:Length", "penalty for being too short or too long")
+    yield Offer("regex", f"{HERE}.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
+    yield Offer("repetition", f"{HERE}.repetition:Repetition", "penalty for n-grams that the answer repeats")
+    yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")
