@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rlaif_core.errors import ConfigError
 from rlaif_kernels.dense import Dense, packed
 from rlaif_kernels.dispatch import plain
 from rlaif_kernels.llama import Anatomy, LlamaDecoder, UnsuitedError, anatomy
@@ -23,6 +24,8 @@ APPENDING = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer"})
 # Those of transformers' classes that put the parts of `rlaif_kernels.llama` together as it does at any position: others
 # look alike and scale their queries beyond some length, say, which no short example shows.
 FAMILY = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+# What `forward` calls its cache: everything since transformers 5.24; attention, and state-space models, before.
+CACHES = ("cache", "past_key_values", "cache_params")
 CLOSE = 1e-4  # how far, as a share of the largest logit, two ways to the same logits may come out apart
 
 
@@ -67,8 +70,8 @@ class CausalModel:
         self.module = module
         inner = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
-        self._cache = "past_key_values" if "past_key_values" in self._takes else "cache_params"
-        self.shares_prefixes = self._cache == "past_key_values"
+        self._cache = next((name for name in CACHES if name in self._takes), None)
+        self.shares_prefixes = self._cache != "cache_params"
 
     @property
     def device(self) -> torch.device:
@@ -84,20 +87,26 @@ class CausalModel:
         tokens, so padding on either side changes nothing.
         """
         given: dict[str, Any] = {}
+        if caching and self._cache is None:  # it might take one under another name, and begin anew at every token
+            kind = type(self.module).__name__
+            raise ConfigError(f"{kind}.forward takes no cache, as one of {', '.join(CACHES)}; it cannot go on from one")
         if "position_ids" in self._takes:
             given["position_ids"] = (attend.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         if "logits_to_keep" in self._takes:
             given["logits_to_keep"] = keep
-        if cache is not None:
+        if cache is not None and self._cache is not None:
             given[self._cache] = cache
         # A state-space model's state has dealt with the padding already.
-        padded = not (cache is not None and self._cache == "cache_params") and not bool(attend.all())
+        padded = not (cache is not None and self._is_state(cache)) and not bool(attend.all())
         output = self.module(input_ids=tokens, attention_mask=attend if padded else None, use_cache=caching, **given)
-        if caching:
+        if caching and self._cache is not None:
             cache = getattr(output, self._cache)
-            kinds = {type(layer).__name__ for layer in getattr(cache, "layers", [cache])}
-            self.shares_prefixes = self.shares_prefixes and kinds <= APPENDING
+            self.shares_prefixes = self.shares_prefixes and _kinds(cache) <= APPENDING
         return output.logits[:, -keep:], cache
+
+    def _is_state(self, cache: Any) -> bool:
+        """Whether it holds what a state-space model has made of the past, and nothing of the past itself."""
+        return self._cache == "cache_params" or all(kind.startswith("LinearAttention") for kind in _kinds(cache))
 
     def states(
         self, tokens: Tensor, attend: Tensor, *, keep: int, cache: Any = None, caching: bool = False
@@ -192,10 +201,10 @@ class CausalModel:
         return None
 
     def _continuation(self, its: Anatomy | None, cache: Any, attend: Tensor, copies: Tensor, room: int) -> Continuation:
-        layers = getattr(cache, "layers", [])
         flush = bool((attend[:, 1:] >= attend[:, :-1]).all())
         # A window, say, would only show where a sequence is longer than it.
-        if its is not None and flush and {type(layer).__name__ for layer in layers} == {"DynamicLayer"}:
+        if its is not None and flush and _kinds(cache) == {"DynamicLayer"}:
+            layers = cache.layers
             keys, values = [layer.keys for layer in layers], [layer.values for layer in layers]
             with contextlib.suppress(UnsuitedError):
                 return LlamaDecoder(its, keys, values, attend.sum(1), copies, room=attend.shape[1] + room)
@@ -217,6 +226,10 @@ class _Cached:
     def keep(self, rows: Tensor) -> None:
         self._cache.reorder_cache(rows)
         self._attend = self._attend[rows]
+
+
+def _kinds(cache: Any) -> frozenset[str]:
+    return frozenset(type(layer).__name__ for layer in getattr(cache, "layers", [cache]))
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from inspect import Parameter, Signature
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import checkpoints
 import rlaif_kernels as rk
 from checkpoints import ARCHITECTURES
 from rlaif_core.causal import CausalModel, left_padded
+from rlaif_core.errors import ConfigError
 from rlaif_kernels import native
 from rlaif_kernels.llama import LlamaDecoder
 
@@ -193,6 +195,43 @@ def test_absolute_positions_would_show_wrong_ones() -> None:
     with torch.no_grad():
         wrong = model.module(tokens, attention_mask=attend).logits
     assert (wrong[0, -1] - alone(model, ROWS[0])[-1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values", "cache_params"])
+def test_a_cache_goes_by_the_name_that_forward_gives_it(name: str) -> None:
+    class Named(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.given = torch.nn.Parameter(torch.zeros(1)), {}
+
+        def forward(self, input_ids, attention_mask, use_cache, **given):
+            self.given = given
+            return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 3), **{name: "held"})
+
+        names = ("self", "input_ids", "attention_mask", "use_cache", name)
+        forward.__signature__ = Signature([Parameter(its, Parameter.POSITIONAL_OR_KEYWORD) for its in names])
+
+    model = CausalModel(Named())
+    tokens, attend = torch.zeros(1, 2, dtype=torch.int64), torch.ones(1, 2, dtype=torch.bool)
+    _, cache = model(tokens, attend, keep=1, caching=True)
+    assert cache == "held"
+    model(tokens, torch.ones(1, 4, dtype=torch.bool), keep=1, cache=cache, caching=True)
+    assert model.module.given == {name: "held"}
+
+
+def test_a_cache_of_an_unknown_name_is_refused_and_not_forgotten() -> None:
+    class Renamed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, input_ids, attention_mask, use_cache, memory=None):
+            return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 3), memory="held")
+
+    tokens, attend = torch.zeros(1, 2, dtype=torch.int64), torch.ones(1, 2, dtype=torch.bool)
+    CausalModel(Renamed())(tokens, attend, keep=1)
+    with pytest.raises(ConfigError, match=r"Renamed\.forward takes no cache"):
+        CausalModel(Renamed())(tokens, attend, keep=1, caching=True)
 
 
 def test_only_what_the_architecture_takes_is_passed() -> None:
