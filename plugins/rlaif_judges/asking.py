@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from rlaif_core import Failed, FeedbackError
+from rlaif_core import Abstain, Failed, FeedbackError
 
 SUM = 1e-4
 """How far the probabilities of the options may be from summing to 1."""
@@ -89,3 +89,22 @@ class Backend(Protocol):
         is `Failed`; what is wrong with all (a refused key, an unknown model) raises.
         """
         ...
+
+
+class Desk(Protocol):
+    """Who takes requests in and hands replies back, in order: a backend by itself, or with a cache and a budget."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply | Abstain | Failed]:
+        """A reply to each request, `Failed` where there was none, `Abstain` where none was to be paid for."""
+        ...
+
+
+class Straight(Desk):
+    """A backend by itself: every request is asked, every time."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply | Abstain | Failed]:
+        replies = dict(self.backend.answer(iter(enumerate(requests))))
+        return [replies[number] for number in range(len(requests))]
