@@ -72,6 +72,16 @@ class Reply:
             raise FeedbackError(f"the probabilities of a reply sum to {sum(self.probabilities):g}, but must to 1")
 
 
+def alone(options: Sequence[str]) -> str:
+    """How to tell a model that a label is all it should say.
+
+    >>> alone(("A", "B", "C"))
+    'Answer with A, B or C alone.'
+    """
+    *others, last = options
+    return f"Answer with {', '.join(others)} or {last} alone." if others else f"Answer with {last} alone."
+
+
 class Backend(Protocol):
     """Who answers requests: a server, a model in this process, the policy itself."""
 

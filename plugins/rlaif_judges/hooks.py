@@ -12,4 +12,7 @@ HERE = "rlaif_judges"
 
 @hookimpl
 def rlaif_judges() -> Iterator[Offer[Any]]:
-    yield from ()
+    yield Offer("ensemble", f"{HERE}.ensemble:Ensemble", "several judges as one: mean, minimum, uncertainty, veto")
+    yield Offer("function", f"{HERE}.function:FunctionJudge", "a Python function, by file or module")
+    yield Offer("policy", f"{HERE}.policy:PolicyJudge", "the policy itself, now, as it began, or averaged")
+    yield Offer("transformers", f"{HERE}.transformers:Transformers", "any causal language model in this process")

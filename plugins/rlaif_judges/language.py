@@ -71,7 +71,8 @@ class LanguageJudge:
         for place, ballot in enumerate(every):
             here = slice(place * count, (place + 1) * count)
             cost = sum(vote.cost for vote in votes[here]) + sum(reply.cost for reply in heard[here])
-            casts.append(Cast(ballot, heard[here], [vote.reasons for vote in votes[here]], cost))
+            reasons = [vote.reasons for vote in votes[here]] if self._hygiene.reasons else []
+            casts.append(Cast(ballot, heard[here], reasons, cost))
         return casts
 
     def _reasoned(self, votes: Sequence[_Vote]) -> list[_Vote]:

@@ -145,7 +145,7 @@ def _notes(casts: Sequence[Cast]) -> str:
 
 
 def _measured(casts: Sequence[Cast]) -> dict[str, float]:
-    measured = {"calls": float(sum(len(cast.replies) for cast in casts))}
+    measured = {"calls": float(sum(len(cast.replies) + len(cast.reasons) for cast in casts))}
     if any(len(cast.heard) > 1 for cast in casts):  # how far the votes are apart: mean standard deviation of a choice
         measured["spread"] = fmean(_spread(cast) for cast in casts if cast.heard)
     return measured
