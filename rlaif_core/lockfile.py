@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOCK = "plugins.lock.toml"
 END = 2**20
 """Of a large file it is its length and so many bytes at both ends that are looked at."""
-READ = frozenset({"path", "file", "model", "adapter", "rubric"})
+READ = frozenset({"path", "file", "model", "adapter", "rubric", "constitution", "calibration"})
 """What options are called that name a file, or the folder of a model, that a part reads."""
 OF_A_MODEL = frozenset({".json", ".jinja", ".safetensors", ".model", ".txt", ".py"})
 MEANT = "; if the change is meant, resume with --mended (mended=True)"
