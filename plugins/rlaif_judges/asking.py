@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rlaif_core import Failed, FeedbackError
@@ -44,7 +44,10 @@ class Request:
 
     def key(self, identity: Mapping[str, Any]) -> str:
         """Hexadecimal SHA-256 of all that the reply depends on: this request, and the identity of who answers it."""
-        said = json.dumps([asdict(self), dict(identity)], sort_keys=True, ensure_ascii=True)
+        own = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict takes ten times as long
+        own["messages"] = [[message.role, message.content] for message in self.messages]
+        own["temperature"] = float(self.temperature)  # 0 and 0.0 are equal, and so are the requests
+        said = json.dumps([own, dict(identity)], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
 
