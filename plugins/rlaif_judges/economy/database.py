@@ -156,18 +156,18 @@ class Database:
 
     def _ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the tables are there; False where the file is empty. Anything else is refused."""
-
-        def told(statement: str) -> int:
-            return int(self._patiently(lambda: connection.execute(statement)).fetchone()[0])
-
-        mark, version = told("PRAGMA application_id"), told("PRAGMA user_version")
-        if mark == APPLICATION and version == self._version:
-            return True
-        if mark == APPLICATION:
+        # In this order: another process may make the tables between two looks, all of a sudden.
+        filled = self._told(connection, "SELECT count(*) FROM sqlite_master")
+        mark = self._told(connection, "PRAGMA application_id")
+        version = self._told(connection, "PRAGMA user_version")
+        if mark == APPLICATION and version != self._version:
             raise self._refusal(f"it is of version {version}, this rlaif reads {self._version}", "move it away")
-        if mark or told("SELECT count(*) FROM sqlite_master"):
+        if mark != APPLICATION and (mark or filled):
             raise self._refusal("it is a database of something else", "leave it alone")
-        return False
+        return mark == APPLICATION
+
+    def _told(self, connection: sqlite3.Connection, statement: str) -> int:
+        return int(self._patiently(lambda: connection.execute(statement)).fetchone()[0])
 
 
 def _close(connections: list[sqlite3.Connection]) -> None:

@@ -67,7 +67,7 @@ class Desk:
             said |= work.said
             paid += work.paid
             if work.exhausted and self.economy.when_spent == "stop":
-                raise FeedbackError(self._stopped(work.exhausted, work.spent))
+                raise FeedbackError(self._stopped(work.exhausted))
             if work.held and not work.asked:
                 self._wait(work.held)
         cached = sum(isinstance(said[request], Reply) for request in requests) - paid
@@ -93,8 +93,8 @@ class Desk:
             time.sleep(pause)
             pause = min(1.5 * pause, longest)
 
-    def _stopped(self, exhausted: str, spent: Spent) -> str:
-        limit = self.economy.limits()[exhausted]
+    def _stopped(self, exhausted: str) -> str:
+        limit, spent = self.economy.limits()[exhausted], self.spent
         return (
             f"the budget of judge {self.judge!r} is spent: {exhausted} is {limit:g}, and account {self._account!r} has "
             f"paid for {spent.calls} calls, {spent.tokens} tokens and {spent.cost:g} in money; every reply is kept: "
@@ -121,7 +121,7 @@ class _Pass:
         self.said: dict[Request, Said] = {keys[key]: reply for key, reply in known.items()}
         self.held: list[str] = []
         self.asked, self.paid = 0, 0
-        self.exhausted, self.spent = "", Spent()
+        self.exhausted = ""
         self._queue = deque((key, request) for key, request in keys.items() if key not in known)
         self._under_way: dict[int, tuple[str, Request, float]] = {}
 
@@ -158,7 +158,7 @@ class _Pass:
                 else:
                     mine = request
             if claim.exhausted:
-                self.exhausted, self.spent = claim.exhausted, claim.spent
+                self.exhausted = claim.exhausted
                 if self._economy.when_spent == "stop":
                     return
             if claim.mine is not None:

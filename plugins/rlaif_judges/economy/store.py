@@ -61,7 +61,7 @@ class Claim(NamedTuple):
     """What came of looking through the first `looked` keys for a call to make.
 
     `mine` may be asked now. What is `known` needs no call, what is `held` somebody else is asking, and for what is
-    `refused` there is no budget, of which the limit `exhausted` is named, and what was `spent` by then.
+    `refused` there is no budget, of which the option whose limit is `exhausted` is named.
     """
 
     looked: int
@@ -70,7 +70,6 @@ class Claim(NamedTuple):
     refused: set[str]
     mine: str | None = None
     exhausted: str = ""
-    spent: Spent = Spent()
 
 
 class Store:
@@ -102,7 +101,7 @@ class Store:
                 elif claim.exhausted:
                     claim.refused.add(key)
                 elif exhausted := economy.exhausted(*_used(connection, caller.account)):
-                    claim = claim._replace(exhausted=exhausted, spent=_spent(connection, caller.account))
+                    claim = claim._replace(exhausted=exhausted)
                     claim.refused.add(key)
                 else:
                     who = (caller.account, caller.judge, caller.model, caller.identity)
