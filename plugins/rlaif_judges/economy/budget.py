@@ -55,9 +55,10 @@ class Economy(OptionGroup):
             raise ConfigError(f"when_spent is {self.when_spent!r}, but must be 'stop' or 'abstain'")
         if self.account and not (self.account.isprintable() and self.account == self.account.strip()):
             raise ConfigError(f"account is {self.account!r}, but must be a printable name without blanks around it")
-        if not self.cache and (limited := [name for name, limit in self.limits().items() if limit]):
+        if not self.cache and self.limited:
+            limited = next(name for name, limit in self.limits().items() if limit)
             raise ConfigError(
-                f"{limited[0]} is counted in the cache's file, so that a resumed run goes on where it was; "
+                f"{limited} is counted in the cache's file, so that a resumed run goes on where it was; "
                 'with cache = "" there is none: name a file, or drop the limit'
             )
 
@@ -68,6 +69,11 @@ class Economy(OptionGroup):
             "budget_tokens": self.budget_tokens,
             "budget_cost": self.budget_cost,
         }
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a budget at all."""
+        return any(self.limits().values())
 
     def exhausted(self, spent: Spent, under_way: int) -> str:
         """The option whose limit leaves no room for another call beside those `under_way`, or ""."""

@@ -100,7 +100,7 @@ class Store:
                     claim.held.add(key)
                 elif claim.exhausted:
                     claim.refused.add(key)
-                elif exhausted := economy.exhausted(*_used(connection, caller.account)):
+                elif economy.limited and (exhausted := economy.exhausted(*_used(connection, caller.account))):
                     claim = claim._replace(exhausted=exhausted)
                     claim.refused.add(key)
                 else:
@@ -122,8 +122,8 @@ class Store:
             call = _record(connection, caller, key, _prompt(request), said, seconds)
             if isinstance(said, Failed):
                 return said
-            connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, call))
-            return _replies(connection, [key])[key]
+            first = connection.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, call)).rowcount
+            return said if first else _replies(connection, [key])[key]
 
     def lose(self, owner: str, why: str) -> None:
         """Give up what `owner` has under way; it counts as paid for."""

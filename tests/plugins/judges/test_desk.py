@@ -208,14 +208,6 @@ def test_what_is_free_is_answered_although_nothing_is_left(file: Path) -> None:
     assert this.answer([request(0)] * 3) == [reply(request(0))] * 3
 
 
-def test_nothing_is_kept_without_a_cache() -> None:
-    this = desk("")
-    assert this.answer([request(1), request(1)]) == [reply(request(1))] * 2
-    this.answer([request(1)])
-    assert len(this.backend.calls) == 2  # type: ignore[attr-defined]
-    assert this.spent == Spent(2, 2 * TOKENS, 2 * COST)
-
-
 class Interrupted(Scripted):
     """Is interrupted after `replies` replies."""
 

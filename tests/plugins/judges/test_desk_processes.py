@@ -120,6 +120,23 @@ def test_a_kill_costs_no_more_than_what_was_under_way(office: Office) -> None:
     assert office.whole()
 
 
+def test_whenever_it_is_killed_the_file_is_whole_and_what_it_said_it_kept_is_there(office: Office) -> None:
+    """Each process asks for what is missing, as fast as it can, and is killed after some more calls."""
+    office.go.touch()
+    lost = 0
+    for calls in (1, 2, 20, 45, 90, 91):
+        doomed = office.start(1000, lease=0.05)
+        office.wait_for_calls(calls + lost)
+        doomed.kill()
+        doomed.wait()
+        assert office.whole()
+        kept = {call.key for call in ledger(office.cache) if call.outcome == "reply"}
+        assert len(kept) >= len({*office.calls()}) - 1
+        lost = len(office.calls()) - len(kept)
+    assert office.said(office.start(200, lease=0.05))["probabilities"] == expected(200)
+    assert max(Counter(office.calls()).values()) <= 1 + 6
+
+
 def test_who_waits_for_one_that_is_killed_takes_over(office: Office) -> None:
     doomed = office.start(1, seconds=600, lease=0.5)
     office.together()
