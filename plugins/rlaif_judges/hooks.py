@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif_core.offers import Offer, hookimpl
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 HERE = "rlaif_judges"
 
@@ -17,3 +20,10 @@ def rlaif_judges() -> Iterator[Offer[Any]]:
     yield Offer("policy", f"{HERE}.policy:PolicyJudge", "the policy itself, now, as it began, or averaged")
     yield Offer("recorded", f"{HERE}.recorded:Recorded", "verdicts that were given before, from a file")
     yield Offer("transformers", f"{HERE}.transformers:Transformers", "any causal language model in this process")
+
+
+@hookimpl
+def rlaif_commands(app: Typer) -> None:
+    from rlaif_judges.economy.command import ledger
+
+    app.command()(ledger)
