@@ -1,7 +1,8 @@
 """How fast requests are sent where a server allows so many requests, and so many tokens, a minute.
 
 Token buckets (RFC 2697 calls them so): what a minute allows flows in evenly, a twelfth of it can be saved up, and
-whoever comes waits until there is enough. In no minute is more taken than it allows.
+whoever comes waits until there is enough. In no minute is more taken than it allows, but for what a single request
+is larger than that twelfth.
 """
 
 from __future__ import annotations

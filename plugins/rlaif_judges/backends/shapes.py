@@ -13,10 +13,15 @@ MOST = 10**12
 """More tokens than this no request has: whatever says so counts nothing."""
 
 
-class Shape(BaseModel):
+class Part(BaseModel):
     """Strict: a number is no text that looks like one."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True)
+
+
+class Shape(Part):
+    """A reply as a whole."""
+
     usage: Any = None
     error: Any = None
 
@@ -30,14 +35,14 @@ class Shape(BaseModel):
         return _count(read), _count(written)
 
 
-class Message(BaseModel):
+class Message(Part):
     """What the model said, or why it would not."""
 
     content: str | None = None
     refusal: str | None = None
 
 
-class Choice(BaseModel):
+class Choice(Part):
     """One answer, and why it ended."""
 
     message: Message
@@ -50,7 +55,7 @@ class Completion(Shape):
     choices: Annotated[list[Choice], Field(min_length=1)]
 
 
-class Alternative(BaseModel):
+class Alternative(Part):
     """A token, and the natural logarithm of its probability."""
 
     token: str
@@ -63,7 +68,7 @@ class Position(Alternative):
     top_logprobs: list[Alternative] = []
 
 
-class Logprobs(BaseModel):
+class Logprobs(Part):
     """One position a token of the answer."""
 
     content: list[Position] | None = None
@@ -81,7 +86,7 @@ class ScoredCompletion(Shape):
     choices: Annotated[list[ScoredChoice], Field(min_length=1)]
 
 
-class Answer(BaseModel):
+class Answer(Part):
     """The choice, and how probable each is."""
 
     choice: str
