@@ -42,6 +42,11 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        labels = [option.strip() for option in self.options]
+        if len(set(labels)) < len(labels) or not all(labels):
+            raise FeedbackError(f"the options {self.options} of a request are blank or alike; give labels that differ")
+
     def key(self, identity: Mapping[str, Any]) -> str:
         """Hexadecimal SHA-256 of all that the reply depends on: this request, and the identity of who answers it."""
         own = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict takes ten times as long
@@ -55,13 +60,15 @@ class Request:
 class Reply:
     """What a model said: its raw text, and the probability of each option (summing to 1; none where none was asked).
 
-    `mass` is the probability that the options had together among all that the model might have said. Tokens were read
-    and written, `cost` is in money (or whatever the prices are in), `seconds` of the wall clock.
+    `mass` is the probability that the options had together among all that the model might have said. `cut`: the text
+    ends because there was no room for more. Tokens were read and written, `cost` is in money (or whatever the prices
+    are in), `seconds` of the wall clock.
     """
 
     text: str
     probabilities: tuple[float, ...] = ()
     mass: float = 1.0
+    cut: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
