@@ -98,7 +98,7 @@ class Desk:
         return (
             f"the budget of judge {self.judge!r} is spent: {exhausted} is {limit:g}, and account {self._account!r} has "
             f"paid for {spent.calls} calls, {spent.tokens} tokens and {spent.cost:g} in money; every reply is kept: "
-            f"raise {exhausted} and go on (`rlaif resume RUN --set judges.{self.judge}.{exhausted}=...`), or let "
+            f"raise {exhausted} and go on (`rlaif resume RUN --set judges.NAME.{exhausted}=...`), or let "
             'the judge do without by when_spent = "abstain"'
         )
 
