@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlaif_core.offers import Offer, hookimpl
+from rlaif_core.offers import Offer, hookimpl, load_attribute
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 HERE = "rlaif_judges"
 
@@ -16,3 +19,8 @@ def rlaif_judges() -> Iterator[Offer[Any]]:
     yield Offer("function", f"{HERE}.function:FunctionJudge", "a Python function, by file or module")
     yield Offer("policy", f"{HERE}.policy:PolicyJudge", "the policy itself, now, as it began, or averaged")
     yield Offer("transformers", f"{HERE}.transformers:Transformers", "any causal language model in this process")
+
+
+@hookimpl
+def rlaif_commands(app: Typer) -> None:
+    app.command()(load_attribute(f"{HERE}.label.command:label"))
