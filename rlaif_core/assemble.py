@@ -15,7 +15,7 @@ from rlaif_core.files import write_bytes
 from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.plugins import Listing, Plugins
-from rlaif_core.references import handed, in_order, judges_named, wants_policy
+from rlaif_core.references import handed, in_order, resolved
 
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
@@ -63,7 +63,7 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
                 f'table {heading} is missing; add one with use = "..." (`rlaif plugins` lists what there is)'
             )
     chosen, asked = [], set()
-    for part, kind, use in _tables(config, given, in_order(config, plugins)):
+    for part, kind, use in _tables(config, given, in_order(config.judges, plugins)):
         listing = plugins.find(kind, use.use)
         objects_ = handed(listing, use.options, config.judges)
         plugins.options(kind, use.use, {**use.options, **objects_}, objects=objects_)
@@ -156,14 +156,10 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     prompts = _prompts(config, objects.get("prompts"))
     built: dict[str, Any] = {}
     for chosen in result.chosen:
-        found: dict[str, Any] = {}
-        for option, names in judges_named(chosen.listing, chosen.options, config.judges).items():
-            asked = [built[f"judge {name!r}"] for name in names]
-            found[option] = asked if option == "judges" else asked[0]
-        if wants_policy(chosen.listing):
-            found["policy"] = objects.get("policy", built.get("policy"))
-        options = {key: value for key, value in chosen.options.items() if key not in found}
-        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, found)
+        judges = {name: built.get(f"judge {name!r}") for name in config.judges}
+        policy = objects.get("policy", built.get("policy"))
+        parts = resolved(chosen.listing, chosen.options, config.judges, judges, policy)
+        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, *parts)
     policy, credit, optimiser = (
         objects[name] if name in objects else built[name] for name in ("policy", "credit", "optimiser")
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlaif_core import Abstain, Failed, Question, Score, Verdict
-from rlaif_judges.asking import Desk, Message, Reply, Request
+from rlaif_judges.asking import Answering, Message, Reply, Request
 from rlaif_judges.forms import Ballot, ballots
 from rlaif_judges.hygiene import Hygiene
 from rlaif_judges.tally import Calibrator, Cast, verdict
@@ -40,7 +40,7 @@ class LanguageJudge:
     and nobody is asked. `write` lets it write texts, as for critiques and revisions.
     """
 
-    def __init__(self, desk: Desk, hygiene: Hygiene, calibrator: Calibrator | None = None) -> None:
+    def __init__(self, desk: Answering, hygiene: Hygiene, calibrator: Calibrator | None = None) -> None:
         self._desk, self._hygiene, self._calibrator = desk, hygiene, calibrator
 
     def ask(self, questions: Sequence[Question]) -> Sequence[Verdict]:

@@ -18,7 +18,8 @@ def test_headings_are_criteria_and_numbered_lists_at_their_end_are_levels(tmp_pa
     file = tmp_path / "rubric.md"
     file.write_text(
         "# What matters\n\n"
-        "## Truth (weight 2)\nIs it true?\n1. of two\n\nNo list in the middle counts.\n\n1. false\n2) half true\n3: true\n"
+        "## Truth (weight 2)\nIs it true?\n1. of two\n\nNo list in the middle counts.\n\n"
+        "1. false\n2) half true\n3: true\n"
         "## Kindness\nIs it kind?\n"
     )
     truth, kindness = load_rubric(str(file))
@@ -80,10 +81,8 @@ def test_a_missing_file_is_said_with_where_it_was_looked_for() -> None:
 
 @pytest.mark.parametrize("name", ["c.md", "c.toml", "c.jsonl", "c.json"])
 def test_a_constitution_comes_in_several_formats(tmp_path: Path, name: str) -> None:
-    rows = [
-        {"text": "Be kind."},
-        {"text": "Be true.", "name": "truth", "critique": "What is false?", "revision": "Mend it."},
-    ]
+    true = {"text": "Be true.", "name": "truth", "critique": "What is false?", "revision": "Mend it."}
+    rows = [{"text": "Be kind."}, true]
     file = tmp_path / name
     file.write_text(
         {
@@ -94,12 +93,12 @@ def test_a_constitution_comes_in_several_formats(tmp_path: Path, name: str) -> N
             "c.json": json.dumps(rows),
         }[name]
     )
-    kind, true = Constitution.load(str(file)).principles
+    kind, truth = Constitution.load(str(file)).principles
     assert kind == Principle(text="Be kind.")
     if name == "c.md":
-        assert true == Principle(text="Be true.")
+        assert truth == Principle(text="Be true.")
     else:
-        assert true == Principle(text="Be true.", name="truth", critique="What is false?", revision="Mend it.")
+        assert truth == Principle(**true)
 
 
 @pytest.mark.parametrize(

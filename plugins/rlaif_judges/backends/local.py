@@ -102,10 +102,12 @@ class Local(Backend):
         sampling = Sampling(
             max_tokens=first.max_tokens, temperature=1.0 if greedy else first.temperature, top_k=1 if greedy else 0
         )
-        drawn = self._sampler(first.seed).sample([_prompt(request, self._manner) for _, request in batch], sampling)
+        # Once each: a sampler gives a prompt that comes twice in a batch another answer.
+        prompts = {(its := _prompt(request, self._manner)).id: its for _, request in batch}
+        drawn = self._sampler(first.seed).sample(list(prompts.values()), sampling)
         read, wrote = (drawn.attend & ~drawn.mask).sum(1).tolist(), drawn.mask.sum(1).tolist()
-        said = zip(drawn.completions, read, wrote, strict=True)
-        return [partial(_text, text, tokens_in, tokens_out) for text, tokens_in, tokens_out in said]
+        said = dict(zip(prompts, zip(drawn.completions, read, wrote, strict=True), strict=True))
+        return [partial(_text, *said[request.key({})]) for _, request in batch]
 
     def _sampler(self, seed: int) -> Sampler:
         return self._policy.sampler(seed=seed, step=0, group=1)
