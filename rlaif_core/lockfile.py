@@ -38,13 +38,13 @@ def _entries(this: Run) -> list[dict[str, Any]]:
     for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
         origin = chosen.listing.origin
         entry: dict[str, Any] = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
-        if named := dict(_named_files(chosen.options)):
+        if named := dict(named_files(chosen.options)):
             entry["files"] = named
         entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
     return entries + [{"part": part, "origin": place, "object": "yes"} for part, place in sorted(this.objects.items())]
 
 
-def _named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(option, digest of the file or model folder that it names) for those options that say what a part reads.
 
     The option's value is part of its name here, but only as a digest, for it may come out of the environment.

@@ -26,5 +26,7 @@ def rlaif_judges() -> Iterator[Offer[Any]]:
 @hookimpl
 def rlaif_commands(app: Typer) -> None:
     from rlaif_judges.economy.command import ledger
+    from rlaif_judges.label.command import label
 
     app.command()(ledger)
+    app.command()(label)
