@@ -26,7 +26,9 @@ def rlaif_judges() -> Iterator[Offer[Any]]:
 @hookimpl
 def rlaif_commands(app: Typer) -> None:
     from rlaif_judges.economy.command import ledger
+    from rlaif_judges.exam.command import judge
     from rlaif_judges.label.command import label
 
+    app.command()(judge)
     app.command()(ledger)
     app.command()(label)
