@@ -87,7 +87,6 @@ class Replayed(Backend):
 
 def load() -> tuple[dict[int, Pair], dict[str, dict[tuple[int, bool], str]], float]:
     """(pairs, texts of each judge and strategy, how often the strict reading agrees with the source's own)."""
-    rows = [json.loads(line) for line in (DATA / "pref_llmbar.jsonl").open(encoding="utf-8")]
     pairs = {
         row["item"]: Pair(
             Question(
@@ -97,18 +96,22 @@ def load() -> tuple[dict[int, Pair], dict[str, dict[tuple[int, bool], str]], flo
             ),
             1.0 if row["label"] == 1 else -1.0,
         )
-        for row in rows
+        for row in _rows("pref_llmbar.jsonl")
     }
     texts: dict[str, dict[tuple[int, bool], str]] = defaultdict(dict)
     same = read = 0
-    for line in (DATA / "judge_llmbar.jsonl").open(encoding="utf-8"):
-        row = json.loads(line)
+    for row in _rows("judge_llmbar.jsonl"):
         texts[f"{row['judge']} {row['strategy']}"][row["item"], row["swap"]] = row["completion"]
         if (said := stated(row["completion"])) is not None:
             read += 1
             same += row["winner"] == 1 + (said ^ row["swap"])
     judged = {item for item, _ in next(iter(texts.values()))}
     return {item: pair for item, pair in pairs.items() if item in judged}, dict(texts), same / read
+
+
+def _rows(name: str) -> Iterator[dict[str, Any]]:
+    with (DATA / name).open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,11 @@ def page(figures: Figures) -> str:
     lines += [f"| {name} | {_interval(right)} | {heard:.0%} |" for name, (right, heard) in figures.ensembles.items()]
     lines += [
         "",
-        f"Krippendorff's alpha of the five (Vanilla): {figures.alpha or 0:.2f}. In LLMBar's adversarial subsets the worse "
-        "output looks better, which is why two judges are below chance, the more so the more consistent they are, and "
-        "why they pull a plain mean down: `fusion.md` has what weights learnt from a few trusted pairs make of the same "
-        f"judges. The strict reading agrees with the data set's own on {figures.same:.2%} of what it reads; the rest are "
-        'texts that say "Output (b) is better." and were taken for (a), or the other way round.',
+        f"Krippendorff's alpha of the five (Vanilla): {figures.alpha or 0:.2f}. In LLMBar's adversarial subsets the "
+        "worse output looks better, which is why two judges are below chance, the more so the more consistent they "
+        "are, and why they pull a plain mean down: `fusion.md` has what weights learnt from a few trusted pairs make "
+        f"of them. The strict reading agrees with the data set's own on {figures.same:.2%} of what it reads; the rest "
+        'are texts that say "Output (b) is better." and were taken for (a), or the other way round.',
         "",
     ]
     return "\n".join(lines)

@@ -41,6 +41,7 @@ def test_a_text_is_a_verdict_only_where_it_says_so(llmbar: ModuleType, text: str
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_five_real_judges(llmbar: ModuleType) -> None:
     figures = llmbar.measure()
     judges = {its.judge: its for its in figures.judges}
