@@ -19,4 +19,5 @@ class OpenAIJudge(Accountable):
     def __init__(
         self, *, server: Server = Server(), hygiene: Hygiene = Hygiene(), economy: Economy = Economy()
     ) -> None:
-        super().__init__(OpenAI(server), server.model, hygiene, economy)
+        priced = bool(server.price_in or server.price_out)
+        super().__init__(OpenAI(server), server.model, hygiene, economy, priced=priced)

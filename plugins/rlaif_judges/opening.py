@@ -16,9 +16,19 @@ from rlaif_judges.tally import Calibrator
 
 
 class Accountable(LanguageJudge):
-    """A language judge with a cache, a ledger and a budget; a resumed run goes on with its account."""
+    """A language judge with a cache, a ledger and a budget; a resumed run goes on with its account.
 
-    def __init__(self, backend: Backend, name: str, hygiene: Hygiene, economy: Economy) -> None:
+    priced: whether its backend says what a reply costs in money.
+    """
+
+    def __init__(
+        self, backend: Backend, name: str, hygiene: Hygiene, economy: Economy, *, priced: bool = False
+    ) -> None:
+        if economy.budget_cost and not priced:
+            raise ConfigError(
+                f"judge {name!r}: budget_cost is {economy.budget_cost:g}, but nothing it says has a price, so that the "
+                "budget would never be spent; set price_in and price_out where there are such, or limit the calls"
+            )
         self.desk = Desk(backend, judge=name, economy=economy)
         super().__init__(self.desk, hygiene, calibrator_of(hygiene))
 
