@@ -15,6 +15,7 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer("classifier", f"{HERE}.classifier:Classifier", "a label's score from any sequence classifier")
     yield Offer("format", f"{HERE}.format:Format", "1 where the answer keeps to tags, JSON, bullets or a box")
     yield Offer("function", f"{HERE}.function:Function", "a Python function, by file or module")
+    yield Offer("grammar", f"{HERE}.grammar:Grammar", "penalty for errors of spelling and grammar")
     yield Offer("judge", f"{HERE}.judge:JudgeReward", "what a judge says of each answer by itself")
     yield Offer("keywords", f"{HERE}.keywords:Keywords", "words that should, and words that should not, occur")
     yield Offer("length", f"{HERE}.length:Length", "penalty for being too short or too long")
