@@ -30,6 +30,7 @@ _ENDS = regex.compile(r"(?<=[.!?…][\"'”’)\]*_]*)\s+|\n")
 _SHORT = regex.compile(
     r"(?:^|[\s(\"“])(?:\p{L}|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|[Jj]r|[Ss]r|vs|etc|e\.g|i\.e|cf|No|approx|(?:\p{L}\.)+\p{L})\.$"
 )
+_GOES_ON = regex.compile(r"(?:…|\.\.|[\"'”’)])$")
 _ITEM = regex.compile(r"[ \t]*(?:[-*+•]|\d+[.)]|#{1,6})[ \t]")
 
 
@@ -91,7 +92,8 @@ def sentences(text: str) -> list[str]:
 def _split(run: str) -> list[str]:
     pieces: list[str] = []
     for piece in _ENDS.split(run):
-        if pieces and (_SHORT.search(pieces[-1]) or piece[:1].islower()):
+        end = pieces[-1][-12:] if pieces else ""
+        if end and (_SHORT.search(end) or (piece[:1].islower() and _GOES_ON.search(end))):
             pieces[-1] += f" {piece}"
         else:
             pieces.append(piece)

@@ -40,7 +40,7 @@ def test_words_are_read_without_what_was_taken_out() -> None:
 
 def test_sentences_end_where_a_reader_would_end_them() -> None:
     text = """Dr. Smith paid 3.50 dollars to J. Doe. He left, e.g. by bus! "Why?" asked
-she. It was late...
+she. It was late... or so. all in small letters. yes
 
 # A heading
 - one item
@@ -50,11 +50,13 @@ she. It was late...
         "Dr. Smith paid 3.50 dollars to J. Doe.",
         "He left, e.g. by bus!",
         '"Why?" asked she.',
-        "It was late...",
+        "It was late... or so.",
+        "all in small letters.",
+        "yes",
         "# A heading",
         "- one item",
         "- another one",
-        "1. and a third",
+        "and a third",
     ]
 
 
