@@ -19,6 +19,7 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer("judge", f"{HERE}.judge:JudgeReward", "what a judge says of each answer by itself")
     yield Offer("keywords", f"{HERE}.keywords:Keywords", "words that should, and words that should not, occur")
     yield Offer("length", f"{HERE}.length:Length", "penalty for being too short or too long")
+    yield Offer("metric", f"{HERE}.metric:Metric", "a metric against a reference, as those of evaluate")
     yield Offer("readability", f"{HERE}.readability:Readability", "penalty for a text that is too hard or too easy")
     yield Offer("regex", f"{HERE}.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
     yield Offer("repetition", f"{HERE}.repetition:Repetition", "penalty for n-grams that the answer repeats")
