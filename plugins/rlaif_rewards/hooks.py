@@ -22,5 +22,9 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer("metric", f"{HERE}.metric:Metric", "a metric against a reference, as those of evaluate")
     yield Offer("readability", f"{HERE}.readability:Readability", "penalty for a text that is too hard or too easy")
     yield Offer("regex", f"{HERE}.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
-    yield Offer("repetition", f"{HERE}.repetition:Repetition", "penalty for n-grams that the answer repeats")
+    yield Offer(
+        "repetition",
+        f"{HERE}.repetition:Repetition",
+        "penalty for n-grams that the answer repeats, or shares with the prompt or its siblings",
+    )
     yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")

@@ -14,11 +14,12 @@ from rlaif_rewards.metric import Metric
 ROLLOUTS = make_rollouts([("it is red", "yes"), ("yes", "red")], meta={"target": "it is red"})
 
 CODE = """
+from pathlib import Path
 import datasets, evaluate
 
 class Share(evaluate.Metric):
     def __init__(self, factor=1.0, **options):
-        super().__init__(keep_in_memory=True, **options)
+        super().__init__(keep_in_memory=True, cache_dir=str(Path(__file__).parent), **options)
         self.factor = factor
 
     def _info(self):
@@ -55,6 +56,14 @@ def values(source: Metric) -> list[Any]:
     return [getattr(outcome, "value", type(outcome)) for outcome in source.score(ROLLOUTS)]
 
 
+def test_keeps_the_contract() -> None:
+    class Found:
+        def compute(self, *, predictions: list[str], references: list[Any]) -> dict[str, float]:
+            return {"found": float(references[0] in predictions[0])}
+
+    check_reward(Metric(Found(), "found", "target"), meta={"target": "red"})
+
+
 def test_a_metric_of_evaluate_is_asked_about_each_answer_by_itself(file: Path) -> None:
     source = Metric(f"{file}:Share", "share", "target")
     assert source.score(ROLLOUTS) == [
@@ -63,7 +72,6 @@ def test_a_metric_of_evaluate_is_asked_about_each_answer_by_itself(file: Path) -
         Score(0.0, "share is 0"),
         Score(0.333, "share is 0.333"),
     ]
-    check_reward(source, meta={"target": "it is red"})
 
 
 def test_options_build_the_metric_and_are_passed_to_it(file: Path) -> None:
