@@ -19,10 +19,10 @@ class Repetition:
     """Penalty for runs of `n` units (n-grams) that an answer repeats, from -1 to 0.
 
     `against` "itself": -(1 - distinct n-grams / n-grams), above -1 (rep-n of Welleck et al., 2020, Neural text
-    generation with unlikelihood training). "prompt": minus the share of its n-grams that the prompt holds, all messages
-    of it (what the novel n-grams of See et al., 2017, Get to the point, leave). "siblings": minus the mean, over the other answers to the
-    prompt, of the share of its n-grams that the other holds, so that a group which says the same in the same words is
-    told to differ; an answer without siblings gets no opinion.
+    generation with unlikelihood training). "prompt": minus the share of its n-grams that the prompt holds, all
+    messages of it (what the novel n-grams of See et al., 2017, Get to the point, leave). "siblings": minus the mean,
+    over the other answers to the prompt, of the share of its n-grams that the other holds, so that a group which says
+    the same in the same words is told to differ; an answer without siblings gets no opinion.
     An answer shorter than `n` repeats nothing. `unit` is "words", "tokens" (not of the prompt) or "characters".
     """
 
