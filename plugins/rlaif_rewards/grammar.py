@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
 
 from rlaif_core import Abstain, ConfigError, Outcome, Prompt, Rollouts, Score
 from rlaif_rewards.language import Language, native, needs_grammar
-from rlaif_rewards.proofreading import Dialect, Error, Kind, counted, proofreader
+from rlaif_rewards.proofreading import Error, Kind, Tongue, counted, proofreader
 from rlaif_rewards.prose import MOST, paragraphs, prose, spelled
 
 FIRST = 3
@@ -31,7 +30,7 @@ class Grammar:
 
     def __init__(
         self,
-        language: Dialect | Language = "en",
+        language: Tongue = "en",
         kinds: tuple[Kind, ...] = (),
         allow: tuple[str, ...] = (),
         worst: float = 0.2,
@@ -41,8 +40,7 @@ class Grammar:
         english = language[:2] == "en"
         if not english and set(kinds) - {"spelling"}:
             raise ConfigError(
-                f"grammar: of {language!r} only the spelling can be checked; drop kinds, or set language to one of "
-                f"{', '.join(get_args(Dialect))}"
+                f"grammar: of {language!r} only the spelling can be checked; drop kinds, or set language to 'en'"
             )
         self.kinds = kinds or (("spelling", "grammar") if english else ("spelling",))
         self.language: Language = "en" if english else language  # type: ignore[assignment]

@@ -15,11 +15,14 @@ from typing import Any, Literal
 
 import regex
 
-from rlaif_rewards.language import Language, dictionary
+from rlaif_rewards.language import dictionary
 from rlaif_rewards.prose import CODE, spelled
 
 Kind = Literal["spelling", "grammar", "punctuation", "capitals", "style"]
-Dialect = Literal["en", "en-US", "en-GB", "en-AU", "en-CA", "en-IN"]
+Tongue = Literal[
+    "en", "en-US", "en-GB", "en-AU", "en-CA", "en-IN", "ar", "de", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru"
+]
+"""What can be checked; of English, "en" is what is right in any dialect."""
 
 _KINDS: dict[str, Kind] = {
     "Spelling": "spelling",
@@ -78,7 +81,7 @@ Proofreader = Callable[[str, Collection[str]], Iterator[Error]]
 """What finds the errors in a paragraph of prose; words (in lower case) in the collection are spelled well."""
 
 
-def proofreader(language: Dialect | Language, kinds: Collection[Kind]) -> Proofreader:
+def proofreader(language: Tongue, kinds: Collection[Kind]) -> Proofreader:
     """Who finds errors of `kinds` in `language`; ImportError where the libraries are missing."""
     if language[:2] == "en":
         return _english(language, frozenset(kinds))
@@ -122,7 +125,7 @@ def _linter(dialect: int, spelling: bool = False) -> Any:
 
 
 @cache
-def _english(language: Dialect, kinds: frozenset[Kind]) -> Proofreader:
+def _english(language: Tongue, kinds: frozenset[Kind]) -> Proofreader:
     """English in one dialect, or as it is right in any."""
     from harper import Dialect as Spoken
 

@@ -38,6 +38,7 @@ def test_all_run_in_one_loop() -> None:
     assert finished(loop()) is finished(loop())
 
 
+@pytest.mark.timeout(60, method="thread")  # the alarm is for the deadline
 def test_a_missed_deadline_cancels_the_coroutine() -> None:
     cancelled = []
 
