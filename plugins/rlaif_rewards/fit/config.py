@@ -72,7 +72,7 @@ class LinearTable(Table):
     layers: tuple[int, ...] = (-1,)  # 0 the embeddings, -1 the last
     max_length: int = Field(default=256, ge=1)  # tokens of a text that are read
     # Inverse strengths of the penalty: the larger, the closer to the data.
-    strengths: list[Strength] = Field(default_factory=lambda: [0.1, 1.0, 10.0, 100.0], min_length=1)
+    strengths: list[Strength] = Field(default_factory=lambda: [0.03, 0.3, 3.0, 30.0], min_length=1)
     folds: int = Field(default=3, ge=2)  # parts of the cross-validation that chooses among the strengths
 
 

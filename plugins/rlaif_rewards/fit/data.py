@@ -162,8 +162,9 @@ def _shown(prompt: Prompt, column: str, data: DataTable) -> Shown:
     if not data.prompt and column in (data.text, data.chosen):
         if prompt.messages:
             raise _wrong(prompt, column, "holds messages, but must be a text; give the prompt a column of its own")
-        return Shown("", prompt.text, name=prompt.id)
-    text = _value(prompt, column)
+        text: Any = prompt.text
+    else:
+        text = _value(prompt, column)
     if not isinstance(text, str) or not text.strip():
         kind = "is empty" if isinstance(text, str) else f"is {_kind(text)}, but must be a text"
         raise _wrong(prompt, column, f"{kind}; mend the row, or leave it out by [data] map")

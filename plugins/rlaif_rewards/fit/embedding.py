@@ -35,12 +35,16 @@ class Encoder:
         try:
             with quiet():
                 self.tokeniser = AutoTokenizer.from_pretrained(source)
-                self.model = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+                self.model, found = AutoModel.from_pretrained(
+                    source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-            raise ConfigError(f"[fit] model {source!r} cannot be loaded: {first_line(error)}") from error
+            raise ConfigError(f"[linear] model {source!r} cannot be loaded: {first_line(error)}") from error
+        if missing := sorted(name for name in found["missing_keys"] if "pooler" not in name):  # which is not read
+            raise ConfigError(f"[linear] model {source!r} lacks {', '.join(missing)}, which would be random")
         self.model = self.model.to(device_of(device)).eval().requires_grad_(False)
         if self.model.config.is_encoder_decoder:
-            raise ConfigError(f"[fit] model {source!r} has an encoder and a decoder; name a model of one of them")
+            raise ConfigError(f"[linear] model {source!r} has an encoder and a decoder; name a model of one of them")
         self.limit = min(max_length, positions_of(self.model))
         self.layers = self.model.config.get_text_config().num_hidden_layers + 1  # with the embeddings
         self.batch = batch
@@ -111,13 +115,9 @@ class Embedding:
     @classmethod
     def fit(cls, encoder: Encoder, answers: Sequence[Shown], layers: tuple[int, ...], *, related: bool) -> Embedding:
         """Measure centre and spread of each feature."""
-        count = len(
-            encoder.model(input_ids=torch.tensor([[0]]).to(encoder.model.device), output_hidden_states=True)[-1]
-        )
+        count = encoder.layers
         if wrong := [layer for layer in layers if not -count <= layer < count]:
-            raise ConfigError(
-                f"[fit] layers names {wrong[0]}, but the model has layers 0 to {count - 1} (or -1, the last)"
-            )
+            raise ConfigError(f"[linear] layers names {wrong[0]}, but the model has 0 to {count - 1} (-1: the last)")
         bare = cls(encoder, layers, related, np.zeros(0), np.zeros(0))
         raw = bare.raw(answers)
         spread = raw.std(0)

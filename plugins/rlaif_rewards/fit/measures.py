@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 Array = NDArray[np.float64]
 SURE = float(np.finfo(np.float64).eps)
@@ -60,7 +60,10 @@ def calibration_error(said: Array, true: Array, *, bins: int = 10) -> float:
 def auroc(said: Array, true: Array) -> float | None:
     """How likely what came true was given the higher chance; None where all or nothing did. Shares are rounded."""
     happened = true > 0.5
-    return None if happened.all() or not happened.any() else float(roc_auc_score(happened, said))
+    wins, losses = int(happened.sum()), int((~happened).sum())
+    if not wins or not losses:
+        return None
+    return float((rankdata(said)[happened].sum() - wins * (wins + 1) / 2) / (wins * losses))  # Mann and Whitney 1947
 
 
 def bootstrap(

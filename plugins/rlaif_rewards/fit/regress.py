@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse  # type: ignore[import-untyped]
 from scipy.optimize import minimize, minimize_scalar  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -105,6 +106,7 @@ def prefer(
     The penalty identifies what comparisons leave open: where the graph of comparisons is not connected, each part has
     its mean at 0.
     """
+    differences, spread_out = _condensed(differences)
     width = differences.shape[1]
     true, lead = torch.from_numpy(targets), torch.from_numpy(margins)
     start = np.concatenate([np.zeros(width), [-0.5], np.full(people, TRUSTING)])
@@ -127,7 +129,22 @@ def prefer(
 
     found = _minimum(value, start)
     tie = float(_tie(torch.tensor(found[width]), ties))
-    return Preferring(found[:width], tie, 1 / (1 + np.exp(-found[width + 1 :])))
+    return Preferring(spread_out(found[:width]), tie, 1 / (1 + np.exp(-found[width + 1 :])))
+
+
+def _condensed(x: Matrix) -> tuple[Matrix, Callable[[Array], Array]]:
+    """Rows [N, R] with the same inner products as those of x [N, D], and how weights of theirs become weights of x's.
+
+    Under a penalty on |w|^2 the weights are a sum of rows (the representer theorem), so that of many more features
+    than rows no more than R <= N directions count.
+    """
+    if x.shape[1] < 4 * x.shape[0]:
+        return x, lambda weight: weight
+    products = x @ x.T
+    sizes, directions = np.linalg.eigh(products.toarray() if sparse.issparse(products) else products)
+    kept = sizes > max(float(sizes[-1]), 1e-12) * 1e-12
+    roots, directions = np.sqrt(sizes[kept]), directions[:, kept]
+    return directions * roots, lambda weight: np.asarray(x.T @ (directions @ (weight / roots)))
 
 
 def _tie(raw: Tensor, ties: Ties) -> Tensor:

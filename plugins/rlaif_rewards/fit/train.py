@@ -76,7 +76,8 @@ class Trainee:
             noise = self._noise.to(logits.device) if self._noise is not None else None
             return cross_entropy(logits, true, noise)
         first, second = logits[:, 0].chunk(2)
-        gaps = margin(first - second, true, torch.from_numpy(examples.margins).float().to(logits.device))
+        leads = torch.from_numpy(examples.margins).float().to(logits.device)
+        gaps = margin(first - second, true, leads) if learning else first - second
         ties = self.config.fit.ties
         strength = torch.nn.functional.softplus(self.tie) if ties == "rao_kupper" else self.tie
         logp = outcomes(gaps, ties=ties, strength=strength.to(logits.device))
@@ -91,7 +92,7 @@ class Trainee:
         beside = [self.tie, self.trust]
         return [
             {"params": weights, "lr": self.table.lr, "weight_decay": self.table.weight_decay},
-            {"params": beside, "lr": max(self.table.lr, 0.01), "weight_decay": 0.0},
+            {"params": beside, "lr": max(self.table.lr, 0.05), "weight_decay": 0.0},
         ]
 
     @torch.no_grad()
@@ -134,6 +135,7 @@ def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) ->
         curve = _epochs(trainee, learnt, checked, np.asarray(trainee.weights)[list(parts.learnt)], tell)
     said = trainee.said(trainee.encode(_all(checked)))
 
+    @torch.no_grad()
     def loss(scale: float) -> float:
         return float(trainee.losses(said / scale, checked, learning=False).mean())
 
@@ -141,7 +143,7 @@ def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) ->
     trainee.cool(scale)
     facts: dict[str, Any] = {"temperature": scale, "validation_loss": curve, "validation_rows": len(checked)}
     if config.fit.ties != "none":
-        facts["tie_strength"] = float(trainee.tie)
+        facts["tie_strength"] = trainee.tie.item()
     if isinstance(examples, Preferences) and examples.people:
         facts["reliability"] = dict(zip(examples.people, trainee.trust.sigmoid().tolist(), strict=True))
     return trainee, facts

@@ -115,6 +115,18 @@ def test_a_cycle_and_all_ties_make_all_alike() -> None:
     assert tied.tie > 1
 
 
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_many_features_give_the_weights_of_the_plain_problem(kind: Any) -> None:
+    random = np.random.default_rng(0)
+    differences = random.normal(size=(12, 200))
+    both = np.vstack([differences, -differences])
+    theirs = LogisticRegression(C=0.8, fit_intercept=False, tol=1e-10).fit(both, np.repeat([1, 0], 12))
+    targets = np.tile([1.0, 0, 0], (12, 1))
+    options: dict[str, Any] = {"margins": np.zeros(12), "annotators": np.full(12, -1), "people": 0, "ties": "none"}
+    found = prefer(kind(differences), targets, 1.6, **options)
+    np.testing.assert_allclose(found.weight, theirs.coef_[0], atol=1e-4)
+
+
 def test_an_adversary_is_found_out_and_read_the_other_way_round() -> None:
     random = np.random.default_rng(0)
     utilities = random.normal(size=12) * 1.5
