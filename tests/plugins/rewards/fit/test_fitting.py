@@ -129,3 +129,33 @@ def test_a_failure_leaves_nothing_behind(toy: Labelled, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"are all '(good|bad)'; give more rows, another \[fit\] seed"):
         fit(chosen)
     assert [each.name for each in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.real
+def test_what_people_cannot_answer_is_told_from_what_they_can(real_data: Path, tmp_path: Path) -> None:
+    data = {
+        "files": str(real_data / "data" / "unanswerable_selfaware.jsonl"),
+        "text": "question",
+        "label": "answerable",
+    }
+    fit_ = {"kind": "tfidf", "out": str(tmp_path / "out")}
+    rows = fit(FitConfig.of({"data": data, "fit": fit_, "linear": {"strengths": [3.0]}})).report["rows"]
+    assert rows["tfidf"]["auroc"] > 0.93
+    assert rows["tfidf"]["auroc"] > rows["TF-IDF baseline"]["auroc"]
+    assert rows["tfidf"]["brier"] < rows["TF-IDF baseline"]["brier"]
+
+
+@pytest.mark.real
+def test_preferences_of_people_are_learnt_over_chance(real_data: Path, repository: Path, tmp_path: Path) -> None:
+    data = {
+        "files": str(real_data / "data" / "pref_hh_harmless.jsonl"),
+        "map": f"{repository / 'examples' / 'hh.py'}:whole",
+        "prompt": "prompt",
+        "group": "opening",
+        "held_out": 0.4,
+    }
+    fit_ = {"kind": "tfidf", "target": "reward_model", "out": str(tmp_path / "out")}
+    rows = fit(FitConfig.of({"data": data, "fit": fit_, "linear": {"strengths": [0.3]}})).report["rows"]
+    low, _ = rows["tfidf"]["auroc_interval"]
+    assert low > 0.5
+    assert rows["tfidf"]["log_loss"] < 0.693
