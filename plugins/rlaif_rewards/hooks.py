@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlaif_core.offers import Offer, hookimpl
+from rlaif_core.offers import Offer, hookimpl, load_attribute
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 HERE = "rlaif_rewards"
 
 
 @hookimpl
 def rlaif_rewards() -> Iterator[Offer[Any]]:
-    yield Offer("classifier", f"{HERE}.classifier:Classifier", "a label's score from any sequence classifier")
+    yield Offer("classifier", f"{HERE}.classifier:Classifier", "a label's score from any trained classifier")
     yield Offer("format", f"{HERE}.format:Format", "1 where the answer keeps to tags, JSON, bullets or a box")
     yield Offer("function", f"{HERE}.function:Function", "a Python function, by file or module")
     yield Offer("grammar", f"{HERE}.grammar:Grammar", "penalty for errors of spelling and grammar")
@@ -29,3 +32,8 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
         "penalty for n-grams that the answer repeats, or shares with the prompt or its siblings",
     )
     yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")
+
+
+@hookimpl
+def rlaif_commands(app: Typer) -> None:
+    app.command()(load_attribute(f"{HERE}.fit.command:fit"))

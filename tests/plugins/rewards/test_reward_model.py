@@ -132,5 +132,5 @@ def test_a_model_without_a_template_is_told_what_to_do(classifier) -> None:
 
 def test_what_is_not_a_number_is_a_failure(classifier) -> None:
     source = RewardModel(classifier("llama", labels=REWARD))
-    source.checkpoint.model.score.weight.fill_(math.inf)
+    source.scorer.checkpoint.model.score.weight.fill_(math.inf)
     assert all(isinstance(outcome, Failed) for outcome in source.score(ROLLOUTS))
