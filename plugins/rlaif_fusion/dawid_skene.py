@@ -17,7 +17,7 @@ from rlaif_core.logistic import Array
 Votes = NDArray[np.int64]
 STEPS = 500
 CLOSE = 1e-8
-"""EM ends when a step raises the objective by less than this, relative to its size."""
+"""EM ends when a step raises the objective by less than this an item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def dawid_skene(
         posterior = np.exp(joint - likelihood[:, None])
         added = smoothing * (np.log(confusion).sum() + (0 if mirrored else np.log(prior).sum()))
         objective.append(float(likelihood.sum() + added))
-        if len(objective) > 1 and objective[-1] - objective[-2] <= CLOSE * abs(objective[-2]):
+        if len(objective) > 1 and objective[-1] - objective[-2] <= CLOSE * len(votes):
             break
     return DawidSkene(posterior=posterior, confusion=confusion, prior=prior, objective=tuple(objective))
 

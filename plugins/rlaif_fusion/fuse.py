@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from rlaif_fusion.dawid_skene import dawid_skene
 from rlaif_fusion.joint import joint_model
 from rlaif_fusion.pairs import GRADES, Pairs, Said, gather, truths
 from rlaif_fusion.reliability import error_correlations, excess_agreement, reliabilities
-from rlaif_fusion.stacking import design, frozen, probabilities, read_off, stack
+from rlaif_fusion.stacking import Design, design, frozen, probabilities, read_off, stack
 
 Method = Literal["auto", "majority", "dawid_skene", "joint", "stacking"]
 ENOUGH = 20
@@ -73,7 +74,7 @@ def fuse(
 
     Methods: "majority" (every source's evidence alike), "dawid_skene" (reliabilities from the votes alone, trusted
     labels fixed), "joint" (a latent preference, and biases by position and length), "stacking" (weights from trusted
-    labels, pulled to those of the other methods, which then see no label). "auto" stacks where there are twenty trusted
+    labels, pulled to those of the two models before). "auto" stacks where there are twenty trusted
     labels (of both kinds, unless mirrored), otherwise it is "joint" where positions, lengths or features are given,
     else "dawid_skene". The same arguments give the same result.
     """
@@ -96,10 +97,12 @@ def fuse(
     elif chosen == "stacking":
         if not known:
             raise DataError("stacking learns from trusted labels, but there are none; give some, or take dawid_skene")
-        centres = {name: read_off(frame, _model(name, pairs, None, mirrored)) for name in ("dawid_skene", "joint")}
-        stacked = stack(frame, truth, centres, seed=seed)
+        models = {name: partial(_weights, name, pairs, frame, mirrored) for name in ("dawid_skene", "joint")}
+        stacked = stack(frame, truth, models, seed=seed)
         coefficients, posterior = stacked.coefficients, probabilities(frame, stacked.coefficients)
-        notes.append(f"weights of {stacked.towards}, pulled to by {stacked.ridge:g}, on {known} trusted labels")
+        notes.append(
+            f"weights from {known} trusted labels, pulled to those of {stacked.towards} as if by {stacked.ridge:.3g}"
+        )
     else:
         posterior = _model(chosen, pairs, truth, mirrored)
         coefficients = read_off(frame, posterior)
@@ -131,14 +134,18 @@ def _chosen(method: Method, pairs: Pairs, truth: Array, mirrored: bool) -> str:
     return "joint" if pairs.placed.any() or pairs.lengths.any() or pairs.features.size else "dawid_skene"
 
 
-def _model(name: str, pairs: Pairs, truth: Array | None, mirrored: bool) -> Array:
+def _weights(name: str, pairs: Pairs, frame: Design, mirrored: bool, truth: Array) -> Array:
+    return read_off(frame, _model(name, pairs, truth, mirrored))
+
+
+def _model(name: str, pairs: Pairs, truth: Array, mirrored: bool) -> Array:
     """The model's posterior [N] that the first answer is better."""
     if name == "joint":
         return joint_model(pairs, truth, mirrored=mirrored).posterior
     categories = 2 * GRADES + 1
     sides = np.arange(categories) - GRADES
     leaning = np.stack([sides < 0, sides > 0], 1) + (sides == 0)[:, None] / 2
-    known = None if truth is None else np.where(np.isnan(truth), -1, truth).astype(np.int64)
+    known = np.where(np.isnan(truth), -1, truth).astype(np.int64)
     fitted = dawid_skene(pairs.grades(), 2, categories=categories, trusted=known, leaning=leaning, mirrored=mirrored)
     return fitted.posterior[:, 1]
 
