@@ -43,7 +43,7 @@ def fuse(
 
 def carry_out(wanted: Any, folder: Path) -> tuple[dict[str, Any], int]:
     """Read, fuse, measure, and write `folder`; the report, and how many pairs the dataset leaves out."""
-    from rlaif_core import ConfigError
+    from rlaif_core import ConfigError, DataError
     from rlaif_core.files import replace_folder, writing
     from rlaif_fusion.fuse import fuse as fuse_sources
     from rlaif_fusion.reading import read
@@ -66,13 +66,18 @@ def carry_out(wanted: Any, folder: Path) -> tuple[dict[str, Any], int]:
     found = report(rows, fused, level=options.level, seed=options.seed)
     kept = preferences(rows, fused)
     aside = folder.with_name(f".{folder.name}.tmp")
-    with writing(folder):
+    if not kept:
+        raise DataError("no source takes a side on any pair; there is nothing to write")
+    try:
+        with writing(folder):
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            _save(kept, aside / PAIRS)
+            (aside / REPORT).write_text(json.dumps(found, indent=1), encoding="utf-8")
+            fused.fusion.save(aside / FUSION)
+            replace_folder(aside, folder)
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        _save(kept, aside / PAIRS)
-        (aside / REPORT).write_text(json.dumps(found, indent=1), encoding="utf-8")
-        fused.fusion.save(aside / FUSION)
-        replace_folder(aside, folder)
     return found, len(rows.prompts) - len(kept)
 
 
@@ -107,10 +112,6 @@ def preferences(rows: Rows, fused: Fused) -> list[dict[str, Any]]:
 def _save(kept: list[dict[str, Any]], folder: Path) -> None:
     import datasets
 
-    from rlaif_core import DataError
-
-    if not kept:
-        raise DataError("no source takes a side on any pair; there is nothing to write")
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

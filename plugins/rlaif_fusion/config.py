@@ -12,7 +12,6 @@ from rlaif_core import ConfigError
 from rlaif_core.config import PromptTable, Table
 from rlaif_core.errors import suggest
 from rlaif_core.fusing import Kind
-from rlaif_core.options import complaint
 from rlaif_fusion.fuse import Method
 
 Code = bool | int | float | str
@@ -130,7 +129,8 @@ class FuseConfig(Table):
 
 def _place(error: ValidationError) -> str:
     """The table and key that the first complaint is about, with a suggestion where a name is unknown."""
-    detail = error.errors()[0]
+    errors = error.errors()
+    detail = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     *parents, key = [str(part) for part in detail["loc"]] or ["config"]
     where = f"[{'.'.join(parents)}] " if parents else ""
     if detail["type"] == "extra_forbidden":
@@ -139,7 +139,8 @@ def _place(error: ValidationError) -> str:
         return f"{where}unknown {what} {key!r}{suggest(key, known) or '.'} There are {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{where}{'needs the key' if parents else 'there is no table'} {key!r}"
-    return f"{where}{key!r} {complaint(error)}"
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{where}{key!r} is wrong: {message}, got {detail['input']!r:.80}"
 
 
 def _keys(parents: list[str]) -> list[str]:

@@ -16,14 +16,12 @@ from rlaif_core.logistic import Array
 from rlaif_fusion.dawid_skene import dawid_skene
 from rlaif_fusion.joint import joint_model
 from rlaif_fusion.pairs import GRADES, Pairs, Said, gather, truths
-from rlaif_fusion.reliability import error_correlations, excess_agreement, reliabilities
+from rlaif_fusion.reliability import dependent, error_correlations, reliabilities
 from rlaif_fusion.stacking import Design, design, frozen, probabilities, read_off, stack
 
 Method = Literal["auto", "majority", "dawid_skene", "joint", "stacking"]
 ENOUGH = 20
 """Trusted labels from which on "auto" learns the weights from them."""
-SUSPICIOUS = 0.1
-"""Excess of agreement from which on a note says that two sources may not be independent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +104,17 @@ def fuse(
     else:
         posterior = _model(chosen, pairs, truth, mirrored)
         coefficients = read_off(frame, posterior)
-    if known < ENOUGH:
-        notes += [
-            f"{one} and {other} agree {excess:.2f} more often than independent sources would; if one follows the other,"
-            f" they count twice: trusted labels would tell"
-            for (one, other), excess in excess_agreement(pairs, posterior).items()
-            if excess > SUSPICIOUS
-        ]
+    notes += [
+        f"{one} and {other} agree {excess:.0%} more often than independent sources would; where few labels are trusted,"
+        " one that follows the other counts twice"
+        for (one, other), excess in dependent(pairs).items()
+    ]
     fusion = frozen(pairs, frame, coefficients, chosen, tuple(notes))
     silent = ~pairs.spoke.any(1) & (pairs.features.shape[1] == 0)
     found = probabilities(frame, coefficients)
     return Fused(
         probabilities=tuple(None if none else value for none, value in zip(silent, found.tolist(), strict=True)),
-        reliability=reliabilities(pairs, truth, posterior, level),
+        reliability=reliabilities(pairs, truth, posterior, level, partial(_dawid_skene, pairs, truth, mirrored)),
         bias=_biases(pairs, truth, mirrored),
         error_correlation=error_correlations(pairs, truth),
         fusion=fusion,
@@ -142,11 +138,16 @@ def _model(name: str, pairs: Pairs, truth: Array, mirrored: bool) -> Array:
     """The model's posterior [N] that the first answer is better."""
     if name == "joint":
         return joint_model(pairs, truth, mirrored=mirrored).posterior
+    return _dawid_skene(pairs, truth, mirrored)
+
+
+def _dawid_skene(pairs: Pairs, truth: Array, mirrored: bool, counts: Array | None = None) -> Array:
     categories = 2 * GRADES + 1
     sides = np.arange(categories) - GRADES
     leaning = np.stack([sides < 0, sides > 0], 1) + (sides == 0)[:, None] / 2
     known = np.where(np.isnan(truth), -1, truth).astype(np.int64)
-    fitted = dawid_skene(pairs.grades(), 2, categories=categories, trusted=known, leaning=leaning, mirrored=mirrored)
+    options = {"categories": categories, "leaning": leaning, "mirrored": mirrored}
+    fitted = dawid_skene(pairs.grades(), 2, trusted=known, counts=counts, **options)
     return fitted.posterior[:, 1]
 
 

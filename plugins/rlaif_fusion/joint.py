@@ -18,7 +18,7 @@ from rlaif_fusion.pairs import Pairs
 
 NODES = 15
 STEPS = 200
-CLOSE = 1e-6
+CLOSE = 1e-5
 """EM ends when a step raises the objective by less than this a pair."""
 GOLD = 10.0
 """How sharply what is true follows from d: the truth is as good as its sign."""
@@ -97,6 +97,7 @@ class _Source:
         self.votes = pairs.kinds[place] == "vote"
         lean = np.full(len(self.rows), 0.0 if mirrored else 1.0)
         self.known = np.stack([pairs.positions[self.rows, place], pairs.lengths[self.rows], lean], 1)
+        self.used = np.flatnonzero([True, *(self.known != 0).any(0)])
         self.coefficients = CENTRE.copy()
         self.least = LEAST_SPREAD * float(np.sqrt((self.said**2).mean())) if len(self.said) else 1.0
         self.spread = float("nan") if self.votes else max(self.least, 0.1)
@@ -105,19 +106,22 @@ class _Source:
         """The likeliest calibration where d lies on `grid` [N, Q] with the `posterior` probabilities."""
         if not len(self.rows):
             return
-        columns = np.broadcast_to(self.known[:, None, :], (len(self.rows), grid.shape[1], 3))
-        design = np.concatenate([grid[self.rows][:, :, None], columns], 2).reshape(-1, 4)
+        used, pull, centre = self.used, PULL[self.used], CENTRE[self.used]
+        columns = np.broadcast_to(self.known[:, None, used[1:] - 1], (*grid[self.rows].shape, len(used) - 1))
+        design = np.concatenate([grid[self.rows][:, :, None], columns], 2).reshape(-1, len(used))
         weights = posterior[self.rows].reshape(-1)
         if self.votes:
             shares = np.repeat((self.said + 1) / 2, grid.shape[1])
-            its = self.coefficients
-            self.coefficients = fit_logistic(design, shares, ridge=PULL, centre=CENTRE, weights=weights, start=its)
+            start = self.coefficients[used]
+            self.coefficients[used] = fit_logistic(
+                design, shares, ridge=pull, centre=centre, weights=weights, start=start
+            )
             return
         target = np.repeat(self.said, grid.shape[1])
-        ridge = PULL * self.spread**2
+        ridge = pull * self.spread**2
         normal = (design.T * weights) @ design + np.diag(ridge)
-        self.coefficients = np.linalg.solve(normal, (design.T * weights) @ target + ridge * CENTRE)
-        missed = target - design @ self.coefficients
+        self.coefficients[used] = np.linalg.solve(normal, (design.T * weights) @ target + ridge * centre)
+        missed = target - design @ self.coefficients[used]
         self.spread = max(self.least, 0.1, float(np.sqrt((weights * missed**2).sum() / weights.sum())))
 
     def log_likelihood(self, grid: Array) -> Array:

@@ -37,11 +37,15 @@ def fitted() -> Joint:
     return joint_model(world()[0])
 
 
-def test_slopes_and_biases_are_recovered(fitted: Joint) -> None:
-    assert fitted.slope == pytest.approx(SLOPES, abs=0.4)
-    assert fitted.position == pytest.approx(POSITION, abs=0.3)
-    assert fitted.length[2] - fitted.length[[0, 1, 3]].mean() == pytest.approx(1.0, abs=0.4)
-    assert np.isnan(fitted.spread).all()  # votes have none
+def test_slopes_and_biases_are_recovered() -> None:
+    found = [joint_model(world(seed)[0]) for seed in range(5)]  # one alone may be off by a third
+    slope, position, length = (
+        np.mean([getattr(its, name) for its in found], axis=0) for name in ("slope", "position", "length")
+    )
+    assert slope == pytest.approx(SLOPES, abs=0.25)
+    assert position == pytest.approx(POSITION, abs=0.15)
+    assert length[2] - length[[0, 1, 3]].mean() == pytest.approx(1.0, abs=0.2)
+    assert np.isnan(found[0].spread).all()  # votes have none
 
 
 def test_posterior_is_calibrated_and_better_than_the_mean_of_the_votes(fitted: Joint) -> None:
