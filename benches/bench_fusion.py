@@ -128,9 +128,9 @@ def page(found: dict[str, dict[str, Any]], splits: int) -> str:
         "# What fusing sources is worth",
         "",
         f"`benches/bench_fusion.py`, means of {splits} divisions into trusted and held-out labels; a tie counts half.",
-        "The gain is over the source that is best on the held-out labels, with its 95 % interval (bootstrap over groups",
-        "of pairs). Where the interval holds 0, fusing is no more accurate than that source for all we know, though",
-        "nobody knows beforehand which source that is. With this many labels `auto` is `stacking`.",
+        "The gain is over the source that is best on the held-out labels, with its 95 % interval (bootstrap over",
+        "groups of pairs). Where the interval holds 0, fusing is no more accurate than that source for all we know,",
+        "though nobody knows beforehand which source that is. With this many labels `auto` is `stacking`.",
         "",
     ]
     for name, its in found.items():

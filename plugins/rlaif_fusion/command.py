@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rlaif_fusion.config import FuseConfig
     from rlaif_fusion.fuse import Fused
     from rlaif_fusion.reading import Rows
 
@@ -41,7 +42,7 @@ def fuse(
     typer.echo(f"preferences in {folder / PAIRS}, the report beside them, the fusion for later in {folder / FUSION}")
 
 
-def carry_out(wanted: Any, folder: Path) -> tuple[dict[str, Any], int]:
+def carry_out(wanted: FuseConfig, folder: Path) -> tuple[dict[str, Any], int]:
     """Read, fuse, measure, and write `folder`; the report, and how many pairs the dataset leaves out."""
     from rlaif_core import ConfigError, DataError
     from rlaif_core.files import replace_folder, writing

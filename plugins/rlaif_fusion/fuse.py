@@ -72,9 +72,10 @@ def fuse(
 
     Methods: "majority" (every source's evidence alike), "dawid_skene" (reliabilities from the votes alone, trusted
     labels fixed), "joint" (a latent preference, and biases by position and length), "stacking" (weights from trusted
-    labels, pulled to those of the two models before). "auto" stacks where there are twenty trusted
-    labels (of both kinds, unless mirrored), otherwise it is "joint" where positions, lengths or features are given,
-    else "dawid_skene". The same arguments give the same result.
+    labels, pulled to those of the two models before). "auto" stacks where there are twenty trusted labels (of both
+    kinds, unless mirrored), otherwise it is "joint" where positions, lengths or features are given, else "dawid_skene".
+    Models of votes take most sources to be right more often than wrong; where that may not hold, trust some labels.
+    The same arguments give the same result.
     """
     if method not in get_args(Method):
         raise ConfigError(f"fusion has no method {method!r}; there are {', '.join(get_args(Method))}")

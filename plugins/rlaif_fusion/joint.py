@@ -49,8 +49,8 @@ class Joint:
 def joint_model(pairs: Pairs, trusted: Array | None = None, *, mirrored: bool = True) -> Joint:
     """Fit the model to what the sources said, and to `trusted` labels [N] (1, 0, NaN) where there are any.
 
-    The first guess, the mean of the votes, decides which way d points, so that one that opposes
-    the others gets a negative slope. `mirrored`: no source leans to the first answer whatever is shown.
+    The first guess, the mean of the votes, decides which way d points, so that a source that opposes the others gets a
+    negative slope. `mirrored`: no source leans to the first answer whatever is shown.
     """
     nodes, weights = hermegauss(NODES)
     weights = np.log(weights / weights.sum())

@@ -79,7 +79,9 @@ def held_out(rows: Rows, fused: Fused, chosen: Sequence[int], *, level: float, s
         labelled = {*chosen, *(row for row, label in enumerate(rows.trusted) if label is not None)}
         others = [_settled(p) for row, p in enumerate(fused.probabilities) if row not in labelled]
         estimate = prediction_powered_mean(outcomes, probabilities, others, level=level)
-        found["first_is_better"] = asdict(estimate.interval)
+        low, high = estimate.interval.low or 0.0, estimate.interval.high or 0.0
+        within = Interval(min(1.0, max(0.0, estimate.mean)), max(0.0, low), min(1.0, high), level)
+        found["first_is_better"] = asdict(within)
     return found
 
 

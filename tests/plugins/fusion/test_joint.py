@@ -124,3 +124,24 @@ def test_trusted_labels_turn_a_wrong_majority_around() -> None:
     assert (found.slope < 0).all()
     assert ((found.posterior > 0.5) == truth)[60:].mean() > 0.75
     assert ((joint_model(given).posterior > 0.5) == truth).mean() < 0.3
+
+
+def test_length_that_goes_with_quality_is_no_bias() -> None:
+    random = np.random.default_rng(8)
+    lengths = random.uniform(-1, 1, size=800)
+    latent = 1.5 * lengths + random.normal(size=800)
+    said = {f"s{s}": (random.random(800) < sigmoid(2 * latent)).astype(float).tolist() for s in range(4)}
+    found = joint_model(gather(said, kinds={}, positions={}, lengths=lengths.tolist(), features=None))
+    assert np.abs(found.length).max() < 0.5
+    assert found.features[-1] == pytest.approx(1.5, abs=0.4)
+
+
+def test_no_source_becomes_what_is_true() -> None:
+    random = np.random.default_rng(9)
+    truth = random.random(250) < 0.8
+    said = {f"b{s}": (np.where(random.random(250) < 0.95, truth, ~truth) * 0.98 + 0.01).tolist() for s in range(2)}
+    said["score"] = (2 * truth - 1 + random.normal(size=250) * 0.7).tolist()
+    kinds: Any = {"b0": "probability", "b1": "probability", "score": "score"}
+    found = joint_model(gather(said, kinds=kinds, positions={}, lengths=None, features=None))
+    assert max(found.spread[:2]) < 1.5 * min(found.spread[:2])  # the two are equally good
+    assert ((found.posterior > 0.5) == truth).mean() > 0.96
