@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
     from rlaif_core.run import Run
+    from rlaif_core.stream import PromptStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +218,11 @@ def _source(source: Any) -> Any:
     return FunctionReward(source.function) if isinstance(source, RewardFunction) else source
 
 
-def _prompts(config: RunConfig, rows: Any) -> Prompts:
-    from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+def _prompts(config: RunConfig, given: Any) -> Prompts | PromptStream:
+    from rlaif_core.prompts import prompts_for
 
-    table = config.prompts
-    change = load_function(table.map) if table.map else None
-    rows = load_prompts(table) if rows is None else prompts_of(rows, table, change)
-    prompts = Prompts(rows, seed=config.run.seed, shuffle=table.shuffle)
-    prompts.check(table.batch)
+    prompts = prompts_for(config.prompts, config.run.seed, given)
+    prompts.check(config.prompts.batch)
     return prompts
 
 
