@@ -207,6 +207,10 @@ def _rows(table: PromptTable) -> Iterable[Row]:
     kind = table.dataset or kind_of(files)
     if not files and not table.dataset:
         raise ConfigError("[prompts] names neither files nor a dataset; say where the prompts are")
+    if table.streaming and "[" in table.split:
+        raise ConfigError(
+            f"[prompts] split is {table.split!r}, but a stream is of whole splits; name one, and take a part with limit"
+        )
     import datasets
 
     previous = datasets.is_progress_bar_enabled()
