@@ -159,6 +159,7 @@ def observe(loop: Loop, experience: Experience) -> Metrics:
                 raise PluginError(f"observe returned {type(said).__name__}; an observer returns metrics by name")
             if twice := sorted(set(said) & set(observed)):
                 raise PluginError(f"it reports {twice[0]!r}, as another observer does; name it otherwise")
+            measure(experience, Metrics(), 1.0, Metrics(said))  # a name that is taken, before the weights change
             observed |= Metrics(said)
     return Metrics(observed)
 
