@@ -16,7 +16,7 @@ from rlaif_core.config import PromptTable
 from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, RlaifError, blame, suggest
 from rlaif_core.malformed import KINDS, cache_refused, kind_of, line_of, matching, pattern, reason, where_broken
 from rlaif_core.offers import load_attribute
-from rlaif_core.options import plain
+from rlaif_core.options import checked
 from rlaif_core.protocols import State
 from rlaif_core.rows import Reader, Row, content
 from rlaif_core.stream import PromptStream
@@ -105,7 +105,7 @@ def prompts_for(table: PromptTable, seed: int, given: Any = None) -> Prompts | P
         raise ConfigError(
             "[prompts] streaming goes through the prompts once an epoch, but a generator can be only once"
         )
-    opened = partial(_opened, table, given)
+    opened = partial(read_prompts, table, given)
     return PromptStream(opened, seed=seed, shuffle=table.shuffle, buffer=table.buffer)
 
 
@@ -116,8 +116,8 @@ def load_prompts(table: PromptTable) -> list[Prompt]:
         return prompts_of(_rows(table), table, change, partial(_place, table))
 
 
-def _opened(table: PromptTable, given: Any) -> Iterator[Prompt]:
-    """Once through the prompts, none of which is kept."""
+def read_prompts(table: PromptTable, given: Any = None) -> Iterator[Prompt]:
+    """Once through the prompts that `[prompts]` describes (or the `given` rows), none of which is kept."""
     with blame(f"[prompts] {_source(table)}"):
         change = load_function(table.map) if table.map else None
         rows, where = (_rows(table), partial(_place, table)) if given is None else (given, None)
@@ -145,7 +145,7 @@ def check_prompts(table: PromptTable) -> None:
         if table.map:
             load_function(table.map)
         if table.dataset and ":" in table.dataset:
-            load_function(table.dataset)
+            checked(load_function(table.dataset), table.options, "[prompts] options")
         files = _there(table)
         if table.dataset is None:
             kind_of(files)
@@ -200,7 +200,8 @@ def _callable(value: Any, path: str) -> Callable[..., Any]:
 
 def _rows(table: PromptTable) -> Iterable[Row]:
     if table.dataset and ":" in table.dataset:
-        return load_function(table.dataset)(**plain(table.options))  # type: ignore[no-any-return]
+        function = load_function(table.dataset)
+        return function(**checked(function, table.options, "[prompts] options"))  # type: ignore[no-any-return]
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
     files, source = _there(table), _source(table)

@@ -18,6 +18,12 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer("judge", f"{HERE}.judge:JudgeReward", "what a judge says of each answer by itself")
     yield Offer("keywords", f"{HERE}.keywords:Keywords", "words that should, and words that should not, occur")
     yield Offer("length", f"{HERE}.length:Length", "penalty for being too short or too long")
+    yield Offer(
+        "paraphrase_agreement",
+        f"{HERE}.selfsupervised.agreement:ParaphraseAgreement",
+        "the same answer to a question that is put otherwise",
+    )
     yield Offer("regex", f"{HERE}.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
     yield Offer("repetition", f"{HERE}.repetition:Repetition", "penalty for n-grams that the answer repeats")
+    yield Offer("restoration", f"{HERE}.selfsupervised.restoration:Restoration", "what was left out of a text")
     yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")
