@@ -77,6 +77,8 @@ class Reader:
     def _prompt(self, row: Any, number: int) -> Prompt:
         if not isinstance(row, Mapping):
             raise DataError(f"it is a {type(row).__name__}, but must be a mapping from column to value")
+        if odd := [name for name in row if not isinstance(name, str)]:
+            raise DataError(f"it has a column called {odd[0]!r}; the name of a column is a text")
         meta = self._renamed(row)
         identity = self._identity(meta, number)
         name = next((it for it in ([self.table.column] if self.table.column else COLUMNS) if it in meta), None)

@@ -308,6 +308,8 @@ def test_rows_from_elsewhere_have_numbers() -> None:
         prompts_of([LABELLED, {**LABELLED, "completion": "x\ud800"}], PromptTable())
     with pytest.raises(rl.DataError, match=r"^row 1: it is a list, but must be a mapping from column to value"):
         prompts_of([ASK, ["is it red"]], PromptTable())
+    with pytest.raises(rl.DataError, match=r"^row 0: it has a column called 3; the name of a column is a text"):
+        prompts_of([{**ASK, 3: "x"}], PromptTable())
 
 
 def test_the_line_is_that_of_the_second_file_where_it_is_there(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ class ParaphraseAgreement:
     whole answer is. Columns: `question` tells questions apart, `paraphrase` their wordings (`dataset =
     "rlaif_rewards.selfsupervised.paraphrasing:paraphrased"` makes such rows). An answer gets no opinion where the batch
     holds no other paraphrase, or no other question: set `[prompts] shuffle = false`, and `batch` to several times the
-    number of paraphrases. Agreement is no truth: what is wrong and said every time is rewarded as well.
+    number of paraphrases. Agreement is no truth: what is wrong and said every time is rewarded as well, and to admit
+    ignorance, of everything in the same words, is not: add a reward for that.
     """
 
     question: str = "question"
