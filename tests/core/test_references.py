@@ -120,6 +120,13 @@ def test_a_judge_may_be_the_policy_in_training(config: Any, plugins: rl.Plugins)
     assert built(plugins) == ["FakePolicy"]
 
 
+def test_a_judge_may_be_named_by_the_environment(config: Any, plugins: rl.Plugins, monkeypatch: Any) -> None:
+    monkeypatch.setenv("MY_JUDGE", "main")
+    judges = {"main": {"use": "panel", "judge": "${MY_JUDGE}2", "judges": []}, "main2": {"use": "leaf"}}
+    history = run(config(judges, "${MY_JUDGE}"), plugins)
+    assert history[0]["reward"] == 1
+
+
 def test_observers_ask_judges(config: Any, plugins: rl.Plugins) -> None:
     judges = {"main": {"use": "leaf", "value": 2}, "other": {"use": "leaf", "value": 7}}
     history = run(config(judges, observers=[{"use": "asks", "judge": "other"}]), plugins)

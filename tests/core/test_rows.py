@@ -81,6 +81,18 @@ def shape(prompt: rl.Prompt) -> tuple[Any, list[tuple[str, float | None]]]:
             [("yes", 1)],
         ),
         ({"messages": [*ONE_CHAT, assistant("yes")]}, {}, ["user: is it red"], [("yes", None)]),
+        (
+            {"messages": [*ONE_CHAT, assistant("yes")], "completion": "no", "label": True},
+            {},
+            ["user: is it red"],
+            [("no", 1)],
+        ),
+        (
+            {"prompt": HH, "completion": " yes", "label": True},
+            {"transcripts": True},
+            ["user: is it red?"],
+            [("yes", 1)],
+        ),
         ({"text": HH + " yes"}, {"transcripts": True}, ["user: is it red?"], [("yes", None)]),
         ({**ASK, "completions": ["a", "b"], "labels": [True, False]}, {}, "is it red", [("a\nb", 0)]),
         ({**ASK, "answers": ["a", "b"], "scores": [1, None]}, {}, "is it red", [("a", 1), ("b", None)]),
