@@ -23,6 +23,11 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer("keywords", f"{HERE}.keywords:Keywords", "words that should, and words that should not, occur")
     yield Offer("length", f"{HERE}.length:Length", "penalty for being too short or too long")
     yield Offer("metric", f"{HERE}.metric:Metric", "a metric against a reference, as those of evaluate")
+    yield Offer(
+        "paraphrase_agreement",
+        f"{HERE}.selfsupervised.agreement:ParaphraseAgreement",
+        "the same answer to a question that is put otherwise",
+    )
     yield Offer("preference", f"{HERE}.preference:PreferenceReward", "how often a judge prefers an answer to others")
     yield Offer("readability", f"{HERE}.readability:Readability", "penalty for a text that is too hard or too easy")
     yield Offer("regex", f"{HERE}.regex:Regex", "how often a pattern occurs, or whether it fits the whole")
@@ -31,6 +36,7 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
         f"{HERE}.repetition:Repetition",
         "penalty for n-grams that the answer repeats, or shares with the prompt or its siblings",
     )
+    yield Offer("restoration", f"{HERE}.selfsupervised.restoration:Restoration", "what was left out of a text")
     yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")
 
 
