@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlaif_core import ConfigError, Plugins
-from rlaif_core.config import RunConfig
 from rlaif_core.errors import suggest
-from rlaif_core.references import handed, in_order, judges_named, wants_policy
+from rlaif_core.references import build_judges, handed, in_order, wants_policy
 from rlaif_judges.label.config import LabelConfig
 
 
@@ -18,7 +17,7 @@ def chosen(config: LabelConfig, plugins: Plugins) -> list[str]:
     plugins.require(config.plugins.require)
     known = config.judges
     asked: set[str] = set()
-    for name in in_order(RunConfig(judges=known), plugins):
+    for name in in_order(known, plugins):
         listing, options = plugins.find("judges", known[name].use), known[name].options
         objects = handed(listing, options, known)
         plugins.options("judges", known[name].use, {**options, **objects}, objects=objects)
@@ -46,17 +45,7 @@ def built(config: LabelConfig, plugins: Plugins) -> tuple[dict[str, Any], Any]:
     policy = None
     if config.policy is not None:
         policy = plugins.build("policies", config.policy.use, config.policy.options)
-    judges: dict[str, Any] = {}
-    for name in in_order(RunConfig(judges=config.judges), plugins):
-        use = config.judges[name]
-        listing = plugins.find("judges", use.use)
-        found: dict[str, Any] = {"policy": policy} if wants_policy(listing) else {}
-        for option, names in judges_named(listing, use.options, config.judges).items():
-            asked = [judges[its] for its in names]
-            found[option] = asked if option == "judges" else asked[0]
-        options = {key: value for key, value in use.options.items() if key not in found}
-        judges[name] = plugins.build("judges", use.use, options, found)
-    return judges, policy
+    return build_judges(config.judges, plugins, policy), policy
 
 
 def check_writers(config: LabelConfig, judges: Mapping[str, Any]) -> None:
