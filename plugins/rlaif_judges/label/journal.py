@@ -31,8 +31,12 @@ class Journal:
         self.seconds: defaultdict[Key, float] = defaultdict(float)  # of asking, by what and judge
         with writing(self.path):
             self._file: BinaryIO = self.path.open("a+b")
-            self._end = self._read()
-            self._file.truncate(self._end)
+            try:
+                self._end = self._read()
+                self._file.truncate(self._end)
+            except BaseException:
+                self._file.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
