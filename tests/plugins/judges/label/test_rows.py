@@ -86,9 +86,9 @@ def test_texts_stay_texts_and_conversations_conversations_as_trainers_want_them(
     rows = [{**PAIR, "prompt": asked}]
     label({"main": judge}, ["preferences", "revisions"], rows, label={"constitution": principles})
     columns = {"preferences": ("prompt", "chosen", "rejected"), "revisions": ("prompt", "completion")}
-    for what, name, row in (
-        (what, name, row) for what, its in columns.items() for name in its for row in rows_of(what)
-    ):
+    for what, name, row in [
+        (kind, name, row) for kind, its in columns.items() for name in its for row in rows_of(kind)
+    ]:
         if chat:
             role = "user" if name == "prompt" else "assistant"
             assert [{**message, "content": ""} for message in row[name]] == [{"role": role, "content": ""}], what
