@@ -37,7 +37,8 @@ class Pairs:
     @property
     def spoke(self) -> NDArray[np.bool_]:
         """Whether each source said something [N, S]."""
-        return np.asarray(~np.isnan(self.evidence))
+        known: NDArray[np.bool_] = ~np.isnan(self.evidence)
+        return known
 
     @property
     def votes(self) -> Array:
@@ -48,7 +49,8 @@ class Pairs:
     @property
     def placed(self) -> NDArray[np.bool_]:
         """Of which sources [S] it is known in what order they were shown the answers."""
-        return (self.positions != 0).any(0)
+        placed: NDArray[np.bool_] = (self.positions != 0).any(0)
+        return placed
 
     def take(self, rows: Indices | NDArray[np.bool_]) -> Pairs:
         """Some of the pairs."""

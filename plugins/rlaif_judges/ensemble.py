@@ -7,6 +7,7 @@ from statistics import fmean, pstdev
 
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, PluginError, Question, Score, Verdict
 from rlaif_core.combining import Combine, combiner, preferred
+from rlaif_judges.fused import Fused
 
 SHOWN = 300
 """Characters of each judge's reason that become part of the ensemble's."""
@@ -19,7 +20,8 @@ class Ensemble:
     "uncertainty" (the mean less `penalty` times the variance between them); "veto" (the mean, unless one says less than
     `below`: then that). In comparisons pessimism is towards a tie. Judges that abstain are left out; where fewer than
     `quorum` are heard (0: all that do not abstain) it has failed. disagreement: where the standard deviation of their
-    scores is above it, it abstains (0: never).
+    scores is above it, it abstains (0: never). fusion: a file of `rlaif fuse`, by which two answers are compared in the
+    place of `combine`; `sources` says what it calls the judges, in their order.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Ensemble:
         below: float = -0.5,
         quorum: int = 0,
         disagreement: float = 0.0,
+        fusion: str = "",
+        sources: Sequence[str] = (),
     ) -> None:
         if len(judges) < 2:
             raise ConfigError(f"judge ensemble: it has {len(judges)} judges, but must have at least 2")
@@ -46,6 +50,7 @@ class Ensemble:
         self._judges, self._weights = tuple(judges), tuple(weights) or (1.0,) * len(judges)
         self._combine = combiner(combine, beta=beta, penalty=penalty, below=below)
         self._quorum, self._most = quorum, disagreement
+        self._fused = Fused.load(fusion, sources, len(judges)) if fusion or sources else None
 
     def ask(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         said = [list(judge.ask(questions)) for judge in self._judges]
@@ -60,6 +65,8 @@ class Ensemble:
     def _together(self, question: Question, verdicts: Sequence[Verdict]) -> Verdict:
         columns = list(zip(*(verdict.outcomes for verdict in verdicts), strict=True))
         outcomes = [self._one(question, outcomes) for outcomes in columns]
+        if self._fused and all(isinstance(outcome, Score) for outcome in outcomes):
+            outcomes = self._fused(question, columns, outcomes)
         if question.form == "rank" and all(isinstance(outcome, Score) for outcome in outcomes):
             middle = fmean(outcome.value for outcome in outcomes if isinstance(outcome, Score))
             outcomes = [Score(o.value - middle, o.reason, o.cost) for o in outcomes if isinstance(o, Score)]

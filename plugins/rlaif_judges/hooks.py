@@ -17,6 +17,7 @@ HERE = "rlaif_judges"
 def rlaif_judges() -> Iterator[Offer[Any]]:
     yield Offer("ensemble", f"{HERE}.ensemble:Ensemble", "several judges as one: mean, minimum, uncertainty, veto")
     yield Offer("function", f"{HERE}.function:FunctionJudge", "a Python function, by file or module")
+    yield Offer("openai", f"{HERE}.openai:OpenAIJudge", "a model behind any OpenAI-compatible server")
     yield Offer("policy", f"{HERE}.policy:PolicyJudge", "the policy itself, now, as it began, or averaged")
     yield Offer("recorded", f"{HERE}.recorded:Recorded", "verdicts that were given before, from a file")
     yield Offer("transformers", f"{HERE}.transformers:Transformers", "any causal language model in this process")
@@ -25,7 +26,9 @@ def rlaif_judges() -> Iterator[Offer[Any]]:
 @hookimpl
 def rlaif_commands(app: Typer) -> None:
     from rlaif_judges.economy.command import ledger
+    from rlaif_judges.exam.command import judge
     from rlaif_judges.label.command import label
 
+    app.command()(judge)
     app.command()(ledger)
     app.command()(label)

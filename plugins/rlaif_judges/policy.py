@@ -13,13 +13,12 @@ from rlaif_core import ConfigError, Policy, Question, Verdict
 from rlaif_core.protocols import State
 from rlaif_judges.backends.local import Local
 from rlaif_judges.hygiene import Hygiene
-from rlaif_judges.language import LanguageJudge
-from rlaif_judges.opening import uncached
+from rlaif_judges.opening import Unaccountable
 
 Weights = Literal["now", "start", "average"]
 
 
-class PolicyJudge(LanguageJudge):
+class PolicyJudge(Unaccountable):
     """The policy judges answers, its own among them (Yuan et al. 2024, Self-rewarding language models).
 
     weights: "now" are those in training; "start" those that the run began with; "average" their exponential moving
@@ -45,7 +44,7 @@ class PolicyJudge(LanguageJudge):
         self._policy, self._kind, self._decay, self._seen = policy, weights, decay, policy.version
         self._kept = {} if weights == "now" else _trained(policy, copy=True)
         backend = Local(policy, identity={"backend": "policy"}, batch=batch, mass=mass, weights=self._judging)
-        super().__init__(*uncached(backend, hygiene))
+        super().__init__(backend, hygiene)
 
     def ask(self, questions: list[Question] | tuple[Question, ...]) -> list[Verdict]:  # type: ignore[override]
         self._follow()

@@ -88,6 +88,8 @@ def verdict(question: Question, casts: Sequence[Cast], hygiene: Hygiene, calibra
         else:
             outcomes.append(Score(value, reason, cost))
     measured = _measured(casts) | {"confidence": apart}
+    if question.form == "compare":  # before ties, calibration and abstention
+        measured["margin"] = fmean(by_order[0])
     if ways == 2:
         measured["disagreement"] = disagreement
     if ways == 2 and question.form == "compare":  # how much likelier than 1/2 the one shown first is to be preferred

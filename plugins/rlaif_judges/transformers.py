@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from rlaif_core import ConfigError
 from rlaif_core.policy import TransformersPolicy
 from rlaif_judges.asking import Backend
 from rlaif_judges.backends.local import Local
+from rlaif_judges.economy.budget import Economy
 from rlaif_judges.hygiene import Hygiene
-from rlaif_judges.language import LanguageJudge
-from rlaif_judges.opening import opened
+from rlaif_judges.opening import Accountable
 
 Read = Literal["auto", "logprobs", "decision"]
 
 
-class Transformers(LanguageJudge):
+class Transformers(Accountable):
     """The causal language model `model` (a folder or a hub id), frozen, asked `batch` requests at a time.
 
     read: "logprobs" scores the options of a request as answers to it, in one forward pass; "decision" goes through
@@ -37,11 +38,12 @@ class Transformers(LanguageJudge):
         attention: str | None = None,
         revision: str | None = None,
         hygiene: Hygiene = Hygiene(),
+        economy: Economy = Economy(),
     ) -> None:
         if batch < 1 or not 0 <= mass < 1:
             raise ConfigError(f"judge transformers: batch is {batch}, mass {mass}; they must be >= 1 and in [0, 1)")
         loading: dict[str, Any] = {"device": device, "dtype": dtype, "attention": attention, "revision": revision}
-        super().__init__(*opened(_backend(model, read, batch, mass, chat, loading), hygiene))
+        super().__init__(_backend(model, read, batch, mass, chat, loading), Path(model).name, hygiene, economy)
 
 
 def _backend(model: str, read: Read, batch: int, mass: float, chat: bool | None, loading: dict[str, Any]) -> Backend:

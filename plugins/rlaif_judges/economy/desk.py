@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -59,9 +59,11 @@ class Desk:
     def answer(self, requests: Sequence[Request]) -> list[Said]:
         """A reply each, in order; `Failed` where the backend failed, and `Abstain` where the budget is spent and
         `when_spent` is "abstain". With "stop" that raises `FeedbackError`, once what was under way has been kept."""
-        said: dict[Request, Said] = {}
+        distinct: dict[Request, int] = {}
+        numbers = [distinct.setdefault(request, len(distinct)) for request in requests]
+        said: dict[int, Said] = {}
         paid = 0
-        while missing := [request for request in dict.fromkeys(requests) if request not in said]:
+        while missing := {number: request for request, number in distinct.items() if number not in said}:
             work = _Pass(self, missing)
             work.run()
             said |= work.said
@@ -70,10 +72,10 @@ class Desk:
                 raise FeedbackError(self._stopped(work.exhausted))
             if work.held and not work.asked:
                 self._wait(work.held)
-        cached = sum(isinstance(said[request], Reply) for request in requests) - paid
+        cached = sum(isinstance(said[number], Reply) for number in numbers) - paid
         if cached:
             self.store.cached(self._account, self.judge, cached)
-        return [said[request] for request in requests]
+        return [said[number] for number in numbers]
 
     def state_dict(self) -> dict[str, Any]:
         return {"account": self._account}
@@ -98,15 +100,15 @@ class Desk:
         return (
             f"the budget of judge {self.judge!r} is spent: {exhausted} is {limit:g}, and account {self._account!r} has "
             f"paid for {spent.calls} calls, {spent.tokens} tokens and {spent.cost:g} in money; every reply is kept: "
-            f"raise {exhausted} and go on (`rlaif resume RUN --set judges.{self.judge}.{exhausted}=...`), or let "
+            f"raise {exhausted} and go on (`rlaif resume RUN --set judges.NAME.{exhausted}=...`), or let "
             'the judge do without by when_spent = "abstain"'
         )
 
 
 class _Pass:
-    """One go of the backend over those of `wanted` that are neither known nor being asked by somebody else."""
+    """One go of the backend over those of `wanted`, requests by number, that nobody knows or is asking."""
 
-    def __init__(self, desk: Desk, wanted: Sequence[Request]) -> None:
+    def __init__(self, desk: Desk, wanted: Mapping[int, Request]) -> None:
         self._backend, self._store, self._economy = desk.backend, desk.store, desk.economy
         self._identity = dict(self._backend.identity)
         self._caller = Caller(
@@ -116,14 +118,15 @@ class _Pass:
             model=_legible(str(self._identity.get("model", ""))),
             identity=digest(self._identity),
         )
-        keys = {request.key(self._identity): request for request in wanted}
-        known = self._store.known([*keys])
-        self.said: dict[Request, Said] = {keys[key]: reply for key, reply in known.items()}
+        self._wanted = wanted
+        self._numbers = {request.key(self._identity): number for number, request in wanted.items()}
+        known = self._store.known([*self._numbers])
+        self.said: dict[int, Said] = {self._numbers[key]: reply for key, reply in known.items()}
         self.held: list[str] = []
         self.asked, self.paid = 0, 0
         self.exhausted = ""
-        self._queue = deque((key, request) for key, request in keys.items() if key not in known)
-        self._under_way: dict[int, tuple[str, Request, float]] = {}
+        self._queue = deque((key, wanted[number]) for key, number in self._numbers.items() if key not in known)
+        self._under_way: dict[int, tuple[str, float]] = {}
 
     def run(self) -> None:
         pulled = self._pull()
@@ -148,29 +151,24 @@ class _Pass:
             looked = [*islice(self._queue, LOOK)]
             claim = self._store.claim(self._caller, self._economy, looked)
             for _ in range(claim.looked):
-                key, request = self._queue.popleft()
+                key, _ = self._queue.popleft()
                 if key in claim.known:
-                    self.said[request] = claim.known[key]
+                    self.said[self._numbers[key]] = claim.known[key]
                 elif key in claim.held:
                     self.held.append(key)
                 elif key in claim.refused:
-                    self.said[request] = Abstain(f"the judge's budget is spent ({claim.exhausted})")
-                else:
-                    mine = request
-            if claim.exhausted:
-                self.exhausted = claim.exhausted
-                if self._economy.when_spent == "stop":
-                    return
+                    self.said[self._numbers[key]] = Abstain(f"the judge's budget is spent ({claim.exhausted})")
+            self.exhausted = claim.exhausted or self.exhausted
             if claim.mine is not None:
-                number = self.asked
+                number = self._numbers[claim.mine]
                 self.asked += 1
-                self._under_way[number] = (claim.mine, mine, time.monotonic())
-                yield number, mine
+                self._under_way[number] = (claim.mine, time.monotonic())
+                yield number, self._wanted[number]
 
     def _take(self, number: int, said: Reply | Failed) -> None:
         if number not in self._under_way:
             raise PluginError(f"{self._whose} answered request {number}, which it had not taken or answered before")
-        claimed, request, start = self._under_way[number]
+        (claimed, start), request = self._under_way[number], self._wanted[number]
         if not isinstance(said, Reply | Failed):
             raise PluginError(f"{self._whose} answered with a {type(said).__name__}; a Reply or Failed is due")
         if isinstance(said, Reply) and len(said.probabilities) != len(request.options):
@@ -181,7 +179,7 @@ class _Pass:
         if identity != self._identity:  # it found out something about itself meanwhile, by which the reply is kept
             caller, key = replace(caller, identity=digest(identity)), request.key(identity)
         seconds = time.monotonic() - start
-        self.said[request] = self._store.keep(caller, claimed, key, request, said, seconds)
+        self.said[number] = self._store.keep(caller, claimed, key, request, said, seconds)
         del self._under_way[number]
         self.paid += isinstance(said, Reply)
 

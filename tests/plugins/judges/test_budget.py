@@ -11,7 +11,7 @@ from rlaif_judges.economy.budget import Economy, Spent, default_file
 
 
 class Judge:
-    def __init__(self, model: str, economy: Economy = Economy(cache="kept.sqlite")) -> None: ...  # noqa: B008
+    def __init__(self, model: str, economy: Economy = Economy(cache="kept.sqlite")) -> None: ...
 
 
 def test_its_fields_are_options_of_a_judges_table() -> None:

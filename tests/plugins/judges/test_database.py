@@ -87,6 +87,12 @@ def test_an_empty_file_is_made_ours(tmp_path: Path) -> None:
     add(opened(tmp_path / "file"), "one")
 
 
+def test_a_file_that_appears_just_before_it_is_made_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(opened(tmp_path / "file"), "theirs")
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    assert words(opened(tmp_path / "file")) == ["theirs"]
+
+
 class Slow(Database):
     """Has the file made by another process between its first look and the next."""
 

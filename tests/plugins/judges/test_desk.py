@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlaif_core import Abstain, Failed, FeedbackError, PluginError
+from rlaif_core import Abstain, Failed, FeedbackError, Outcome, PluginError, Question, Score, Verdict
+from rlaif_core.testing import check_judge
 from rlaif_judges.asking import Message, Reply, Request
 from rlaif_judges.economy.budget import Economy, Spent
 from rlaif_judges.economy.desk import Desk
@@ -243,9 +244,9 @@ def test_what_is_wrong_with_all_requests_raises_and_lets_go(file: Path) -> None:
 
 def test_a_backend_that_is_not_let_finish_is_closed(file: Path) -> None:
     backend = Scripted(lambda _: None, concurrency=2)  # type: ignore[arg-type, return-value]
-    with pytest.raises(PluginError, match="backend Scripted answered with a NoneType"):
+    with pytest.raises(PluginError, match="backend Scripted answered with a NoneType") as caught:
         desk(file, backend).answer([request(1), request(2)])
-    assert backend.closed
+    assert backend.closed, caught  # although the error's frames still hold it
 
 
 class Wrong(Scripted):
@@ -322,9 +323,12 @@ def test_who_waits_asks_once_the_other_has_failed(file: Path) -> None:
     thread.start()
     assert started.wait(30)
     waiting = desk(file)
-    threading.Timer(0.05, release.set).start()
+    looked = Counter[str]()
+    waiting.store.claim = lambda *given, its=waiting.store.claim: looked.update(["claim"]) or its(*given)  # type: ignore[assignment, misc]
+    threading.Timer(0.3, release.set).start()
     assert waiting.answer([request(2), request(1)]) == [reply(request(2)), reply(request(1))]
     assert waiting.backend.calls == ["question 2", "question 1"]  # type: ignore[attr-defined]
+    assert looked["claim"] <= 6  # between two looks it waits
     thread.join()
 
 
@@ -349,6 +353,31 @@ def test_the_first_reply_stands_where_two_were_paid_for(file: Path) -> None:
 
     assert desk(file, Scripted(stood_still), lease=1e-9).answer([request(1)]) == [reply(request(1))]
     assert [call.answer for call in ledger(file) if call.outcome == "reply"] == [reply(request(1)).text, "late"]
+
+
+class Judge:
+    """Asks of each answer by itself, and remembers its account."""
+
+    def __init__(self, file: Path) -> None:
+        self.desk = desk(file, budget_calls=100)
+
+    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+        asked = [[request(f"{its.prompt.text} {its.rubric} {answer}") for answer in its.answers] for its in questions]
+        said = iter(self.desk.answer([one for some in asked for one in some]))
+        return [Verdict(outcomes=tuple(self.outcome(next(said)) for _ in some)) for some in asked]
+
+    def outcome(self, said: Reply | Failed | Abstain) -> Outcome:
+        return Score(said.probabilities[0], said.text) if isinstance(said, Reply) else said
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.desk.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.desk.load_state_dict(state)
+
+
+def test_a_judge_at_a_desk_keeps_the_contract(file: Path) -> None:
+    check_judge(Judge(file))
 
 
 def test_the_ledger_counts_what_was_saved(file: Path) -> None:

@@ -39,7 +39,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], complai
 
 
 def test_a_builder_takes_its_fields_as_options_of_its_own() -> None:
-    def build(rubric: str = "", server: Server = Server()) -> None: ...  # noqa: B008  a frozen group of options
+    def build(rubric: str = "", server: Server = Server()) -> None: ...
 
     assert {"rubric", "model", "base_url", "read", "patience"} <= set(parameters(build))
     values = checked(build, {"model": "m", "read": "json", "options": {"top_p": 0.5}}, "judge")
