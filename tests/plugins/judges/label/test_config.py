@@ -49,6 +49,8 @@ def test_its_key_holds_what_labels_depend_on_and_nothing_else() -> None:
     assert one.key() != config({"rubric": "b"}).key()
     assert one.key() != config({"rubric": "a", "seed": 1}).key()
     assert "judges.main.path" in one.key()
+    treated = {"main": {**FINE["judges"]["main"], "timeout": 5.0, "budget_calls": 9, "cache": ""}}
+    assert one.key() == config({"rubric": "a"}, judges=treated).key()
 
 
 def test_secrets_stay_in_the_environment(monkeypatch) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
+from judging import Scripted
 from labels import ROWS, Telling, language, longer, shares
 from rlaif_core import ConfigError, Failed, FeedbackError, Score
 from rlaif_core.config import PromptTable
 from rlaif_core.prompts import load_prompts
 from rlaif_core.testing import FakePolicy
+from rlaif_judges.economy.budget import Economy
+from rlaif_judges.hygiene import Hygiene
+from rlaif_judges.opening import Accountable
 
 
 def test_a_preference_is_a_soft_label(label, rows_of) -> None:
@@ -277,3 +281,27 @@ def test_an_account_that_a_judge_keeps_is_gone_on_with(label) -> None:
     other.account = "second"
     label({"main": other})
     assert other.account == "first"
+
+
+@pytest.mark.parametrize("when", ["stop", "abstain"])
+def test_a_spent_budget_is_gone_on_with_by_a_larger_one_and_no_call_is_paid_twice(
+    label, rows_of, tmp_path, when
+) -> None:
+    backend = Scripted(shares, cost=1.0)
+
+    def judge(calls: int) -> Accountable:
+        economy = Economy(cache=str(tmp_path / "cache.sqlite"), budget_calls=calls, when_spent=when)
+        return Accountable(backend, "main", Hygiene(), economy, priced=True)
+
+    if when == "stop":
+        with pytest.raises(FeedbackError, match="the budget of judge 'main' is spent") as caught:
+            label({"main": judge(5)})
+        assert "kept in" in caught.value.__notes__[-1]
+    else:
+        report = label({"main": judge(5)})
+        assert (report["labels"][0]["labelled"], report["labels"][0]["abstained"]) == (2, 3)
+    assert len(backend.asked) == 5
+    report = label({"main": judge(10)})
+    assert len(rows_of("preferences")) == 5
+    assert len(backend.asked) == 10
+    assert (report["labels"][0]["abstained"], report["labels"][0]["failed"]) == (0, 0)
