@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
+from faulty_server import Answer, FaultyServer, Seen, error, scored
 from judging import Scripted
 from labels import ROWS, Telling, language, longer, shares
 from rlaif_core import ConfigError, Failed, FeedbackError, Score
@@ -305,3 +306,30 @@ def test_a_spent_budget_is_gone_on_with_by_a_larger_one_and_no_call_is_paid_twic
     assert len(rows_of("preferences")) == 5
     assert len(backend.asked) == 10
     assert (report["labels"][0]["abstained"], report["labels"][0]["failed"]) == (0, 0)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_server_that_goes_down_stops_it_and_what_it_had_answered_stands(label, rows_of, tmp_path, cached) -> None:
+    answered: list[str] = []
+    down = True
+
+    def verdict(seen: Seen) -> Answer:
+        if down and len(answered) >= 9:
+            return error(500, "on fire")
+        answered.append(seen.body["messages"][-1]["content"])
+        return scored({"A": 0.7, "B": 0.3})
+
+    rows = [{"id": f"p{n}", "prompt": f"{n}?", "answers": ["a", "b"]} for n in range(12)]
+    with FaultyServer(verdict) as server:
+        table = {"use": "openai", "base_url": server.url, "model": "m", "read": "logprobs", "concurrency": 2}
+        table |= {"retries": 1, "patience": 0.3, "cache": str(tmp_path / "cache.sqlite") if cached else ""}
+        how = {"label": {"batch": 2, "ties": "keep"}, "asking": {"main": table}}
+        with pytest.raises(FeedbackError, match=r"of the last 6 questions to judge 'main' failed.*on fire"):
+            label({}, rows=rows, **how)
+        assert not (tmp_path / "out" / "preferences").exists()
+        down = False
+        report = label({}, rows=rows, **how)
+    assert len(rows_of("preferences")) == 12
+    assert report["labels"][0]["failed"] == 0
+    twice = len(answered) - len(set(answered))
+    assert twice == 0 if cached else twice <= 1  # one order of a pair whose other order failed, where nothing keeps it
