@@ -218,7 +218,9 @@ def _rows(table: PromptTable) -> Iterable[Row]:
     datasets.disable_progress_bars()
     told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}"
     try:
-        if not files and any(Path(kind, name).exists() for name in SAVED):
+        if len(files) == 1 and table.dataset is None and _saved(files[0]):
+            return _part(datasets.load_from_disk(files[0]), table.split)
+        if not files and _saved(kind):
             return _part(datasets.load_from_disk(kind), table.split)
         named = [pattern(file) for file in files] if _local(table) else files
         rows = datasets.load_dataset(kind, data_files=named or None, split=table.split, streaming=table.streaming)
@@ -242,6 +244,11 @@ def _each(rows: Iterable[Row], files: Sequence[str], told: str, table: bool) -> 
             yield row
     except Exception as error:
         raise DataError(where_broken(files) or f"{told}: {reason(error)}") from error
+
+
+def _saved(place: str) -> bool:
+    """Whether it is a folder in which `save_to_disk` left a dataset."""
+    return any(Path(place, name).exists() for name in SAVED)
 
 
 def _part(saved: Any, split: str) -> Iterable[Row]:
@@ -268,7 +275,7 @@ def _there(table: PromptTable) -> list[str]:
     for file in files:
         if "://" in file:
             continue
-        if "*" not in file and not Path(file).is_file():
+        if "*" not in file and not Path(file).is_file() and not (_saved(file) and len(files) == 1):
             what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
             raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
         if _local(table) and not matching(file):

@@ -31,6 +31,7 @@ class _Vote:
     reasons: str = ""
     lost: Abstain | Failed | None = None
     cost: float = 0.0
+    tokens: tuple[int, int] = (0, 0)
 
 
 class LanguageJudge:
@@ -72,7 +73,8 @@ class LanguageJudge:
             here = slice(place * count, (place + 1) * count)
             cost = sum(vote.cost for vote in votes[here]) + sum(reply.cost for reply in heard[here])
             reasons = [vote.reasons for vote in votes[here]] if self._hygiene.reasons else []
-            casts.append(Cast(ballot, heard[here], reasons, cost))
+            read, wrote = map(sum, zip(*(_tokens(one) for one in (*votes[here], *heard[here])), strict=True))
+            casts.append(Cast(ballot, heard[here], reasons, cost, (read, wrote)))
         return casts
 
     def _reasoned(self, votes: Sequence[_Vote]) -> list[_Vote]:
@@ -89,7 +91,7 @@ class LanguageJudge:
             ]
         )
         return [
-            replace(vote, reasons=said.text.strip(), cost=said.cost)
+            replace(vote, reasons=said.text.strip(), cost=said.cost, tokens=_tokens(said))
             if isinstance(said, Reply)
             else replace(vote, lost=said)
             for vote, said in zip(votes, written, strict=True)
@@ -108,6 +110,13 @@ class LanguageJudge:
             temperature=0.0 if self._hygiene.reasons else self._hygiene.temperature,
             seed=vote.seed,
         )
+
+
+def _tokens(said: _Vote | Reply | Abstain | Failed) -> tuple[int, int]:
+    """Tokens read and written, as far as they are known."""
+    if isinstance(said, Reply):
+        return said.tokens_in, said.tokens_out
+    return said.tokens if isinstance(said, _Vote) else (0, 0)
 
 
 def _same(question: Question) -> bool:

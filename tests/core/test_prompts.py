@@ -163,7 +163,8 @@ def test_a_saved_dataset_folder_and_other_formats(tmp_path):
     import datasets
 
     datasets.Dataset.from_list([{"prompt": "one"}, {"prompt": "two"}]).save_to_disk(str(tmp_path / "saved"))
-    assert len(load_prompts(PromptTable(dataset=str(tmp_path / "saved")))) == 2
+    for place in ({"dataset": str(tmp_path / "saved")}, {"files": str(tmp_path / "saved")}):
+        assert len(load_prompts(PromptTable(**place))) == 2
     (tmp_path / "a.csv").write_text("prompt,level\none,1\ntwo,2\n")
     assert [p.meta["level"] for p in load_prompts(PromptTable(dataset="csv", files=str(tmp_path / "a.csv")))] == [1, 2]
 

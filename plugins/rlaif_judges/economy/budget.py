@@ -15,6 +15,8 @@ from rlaif_core import ConfigError
 from rlaif_core.options import OptionGroup
 
 WhenSpent = Literal["stop", "abstain"]
+SPENT = "the judge's budget is spent"
+"""How the reason of an abstention begins that is none of the judge's: it was not asked."""
 ENVIRONMENT = "RLAIF_CACHE"
 """The environment variable that names the file of `cache = "auto"`."""
 

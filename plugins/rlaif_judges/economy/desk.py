@@ -16,7 +16,7 @@ from typing import Any
 from rlaif_core import Abstain, Failed, FeedbackError, PluginError
 from rlaif_core.errors import all_of
 from rlaif_judges.asking import Backend, Reply, Request
-from rlaif_judges.economy.budget import Economy, Spent
+from rlaif_judges.economy.budget import SPENT, Economy, Spent
 from rlaif_judges.economy.store import LEASE, Caller, Store, digest
 from rlaif_judges.economy.unkept import Unkept
 
@@ -157,7 +157,7 @@ class _Pass:
                 elif key in claim.held:
                     self.held.append(key)
                 elif key in claim.refused:
-                    self.said[self._numbers[key]] = Abstain(f"the judge's budget is spent ({claim.exhausted})")
+                    self.said[self._numbers[key]] = Abstain(f"{SPENT} ({claim.exhausted})")
             self.exhausted = claim.exhausted or self.exhausted
             if claim.mine is not None:
                 number = self._numbers[claim.mine]

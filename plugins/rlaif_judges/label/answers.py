@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rlaif_core import ConfigError, DataError, Prompt
 from rlaif_core.errors import suggest
@@ -16,22 +17,32 @@ SINGLE = (("chosen", "rejected"), ("completion",))
 """Where recorded answers are looked for, unless `[answers] columns` says where they are."""
 
 
-class Answers(Protocol):
+class Answers(ABC):
     """Of each prompt its answers, in an order that stays."""
 
+    def __init__(self) -> None:
+        self._last: tuple[Prompt | None, tuple[str, ...]] = (None, ())
+
+    @abstractmethod
     def count(self, prompt: Prompt) -> int:
         """How many there are, or will be."""
-        ...
 
     def of(self, prompt: Prompt) -> tuple[str, ...]:
         """Their texts."""
-        ...
+        if self._last[0] is not prompt:  # whoever goes through the prompts asks for the same ones several times
+            self._last = (prompt, self.read(prompt))
+        return self._last[1]
+
+    @abstractmethod
+    def read(self, prompt: Prompt) -> tuple[str, ...]:
+        """The same from where they are."""
 
 
 class Recorded(Answers):
     """Answers in the columns of the prompt's row; all rows are read once before anything is asked."""
 
     def __init__(self, table: AnswersTable, prompts: Iterable[Prompt]) -> None:
+        super().__init__()
         self.columns: tuple[str, ...] | None = None
         if table.columns:
             self.columns = (table.columns,) if isinstance(table.columns, str) else tuple(table.columns)
@@ -47,7 +58,7 @@ class Recorded(Answers):
     def count(self, prompt: Prompt) -> int:
         return len(self.of(prompt))
 
-    def of(self, prompt: Prompt) -> tuple[str, ...]:
+    def read(self, prompt: Prompt) -> tuple[str, ...]:
         assert self.columns is not None
         values = [column(prompt, name) for name in self.columns]
         if len(values) == 1 and _is_list(values[0]) and not _is_message(values[0][:1]):
@@ -61,12 +72,13 @@ class Drawn(Answers):
     """Answers of a policy, as the journal has them."""
 
     def __init__(self, table: AnswersTable, journal: Journal) -> None:
+        super().__init__()
         self._samples, self._journal = table.samples, journal
 
     def count(self, prompt: Prompt) -> int:
         return self._samples
 
-    def of(self, prompt: Prompt) -> tuple[str, ...]:
+    def read(self, prompt: Prompt) -> tuple[str, ...]:
         record = self._journal.get(drawn_key(prompt))
         assert record is not None, "answers are drawn before they are judged"
         return tuple(record["answers"])

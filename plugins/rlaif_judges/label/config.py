@@ -19,6 +19,11 @@ FREE = frozenset(
     | {"prompts.batch", "prompts.group", "prompts.shuffle", "answers.batch"}
 )
 """Keys that may change under a labelling: they say how it goes on, or what is made of verdicts that were paid."""
+TREATED = frozenset(
+    "account batch budget_calls budget_cost budget_tokens cache concurrency device key patience price_in price_out "
+    "requests_per_minute retries timeout tokens_per_minute when_spent".split()
+)
+"""Options of a judge that may change as well: they say how it is treated, and not what it says."""
 
 
 class AnswersTable(Table):
@@ -128,4 +133,9 @@ class LabelConfig(Tables):
 
     def key(self) -> dict[str, Any]:
         """What must stay as it is while a labelling goes on, flat: "table.key" -> value."""
-        return {key: value for key, value in config_key(self).items() if key not in FREE and key[:5] != "gold."}
+        return {key: value for key, value in config_key(self).items() if not _free(key)}
+
+
+def _free(key: str) -> bool:
+    table, _, rest = key.partition(".")
+    return key in FREE or table == "gold" or (table == "judges" and rest.partition(".")[2] in TREATED)

@@ -14,9 +14,11 @@ import tomli_w
 from rlaif_core import ConfigError, DataError
 from rlaif_core.files import write_bytes, writing
 from rlaif_core.lockfile import named_files
+from rlaif_core.protocols import Stateful
 from rlaif_judges.label.config import LabelConfig
 
 CONFIG, IDENTITY, REPORT = "label.toml", "labelling.json", "report.json"
+ACCOUNTS = "judges.json"
 FAILURES, ABSTENTIONS = "failures.jsonl", "abstentions.jsonl"
 BEFORE = "before"
 
@@ -43,6 +45,26 @@ def opened(folder: Path, given: LabelConfig, its: Mapping[str, Any], *, anew: bo
         raise ConfigError(f"{folder} exists and is not empty; choose another folder with --out")
     write_bytes(folder / CONFIG, tomli_w.dumps(given.tables()).encode())
     write_bytes(path, json.dumps(its, indent=1).encode())
+
+
+def accounts(folder: Path, judges: Mapping[str, Any]) -> None:
+    """Let judges that remember something (whose budget they spend) go on with what they did when this was begun."""
+    path = folder / ACCOUNTS
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, judge in judges.items():
+        if isinstance(judge, Stateful) and name in kept:
+            judge.load_state_dict(kept[name])
+        elif isinstance(judge, Stateful) and (state := _plain(judge.state_dict())):
+            kept[name] = state
+    write_bytes(path, json.dumps(kept).encode())
+
+
+def _plain(state: Any) -> Any:
+    """The state, if it is one that JSON holds; weights are none."""
+    try:
+        return json.loads(json.dumps(state))
+    except (TypeError, ValueError):
+        return None
 
 
 def made(folder: Path) -> None:

@@ -17,7 +17,7 @@ from rlaif_core import DataError
 from rlaif_core.files import writing
 
 FILE = "journal.jsonl"
-State = Literal["done", "abstained", "failed"]
+State = Literal["done", "abstained", "spent", "failed"]
 Key = tuple[str, ...]
 
 
@@ -27,12 +27,16 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self._places: dict[Key, int] = {}  # where the line of a key begins
-        self._failed: set[Key] = set()
+        self._open: set[Key] = set()
         self.seconds: defaultdict[Key, float] = defaultdict(float)  # of asking, by what and judge
         with writing(self.path):
             self._file: BinaryIO = self.path.open("a+b")
-            self._end = self._read()
-            self._file.truncate(self._end)
+            try:
+                self._end = self._read()
+                self._file.truncate(self._end)
+            except BaseException:
+                self._file.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -41,8 +45,8 @@ class Journal:
         self._file.close()
 
     def settled(self, key: Key) -> bool:
-        """Whether there is a record that is no failure: what has failed is asked again by a later call."""
-        return key in self._places and key not in self._failed
+        """Whether there is a record that stands: what failed, or was not to be paid for, is asked by a later call."""
+        return key in self._places and key not in self._open
 
     def get(self, key: Key) -> dict[str, Any] | None:
         """The record of a key."""
@@ -71,7 +75,7 @@ class Journal:
 
     def _take(self, key: Key, state: State, place: int) -> None:
         self._places[key] = place
-        (self._failed.add if state == "failed" else self._failed.discard)(key)
+        (self._open.add if state in ("failed", "spent") else self._open.discard)(key)
 
     def _read(self) -> int:
         """Take in what is there; returns where the whole lines end."""

@@ -58,6 +58,7 @@ def label(given: LabelConfig, plugins: Plugins, *, anew: bool = False, again: st
                 every, policy = built(config, plugins)
                 judges = {name: every[name] for name in names}
                 check_writers(config, judges)
+                folders.accounts(folder, every)
                 with Progress() as progress, _stopping(again) as check:
                     work = Work(
                         config=config,

@@ -45,8 +45,7 @@ def built(config: LabelConfig, plugins: Plugins) -> tuple[dict[str, Any], Any]:
     policy = None
     if config.policy is not None:
         policy = plugins.build("policies", config.policy.use, config.policy.options)
-    judges = build_judges(config.judges, plugins, policy)
-    return judges, policy
+    return build_judges(config.judges, plugins, policy), policy
 
 
 def check_writers(config: LabelConfig, judges: Mapping[str, Any]) -> None:

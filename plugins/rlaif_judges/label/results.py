@@ -126,7 +126,7 @@ class Results:
         """Count a text, or that there is none."""
         count = self.count(what, judge)
         count.labelled += record["state"] == "done"
-        count.abstained += record["state"] == "abstained"
+        count.abstained += record["state"] in ("abstained", "spent")
         count.failed += record["state"] == "failed"
         count.cost, count.calls = count.cost + record["cost"], count.calls + record.get("calls", 0)
         tokens = record.get("tokens", (0, 0))
@@ -154,4 +154,5 @@ class Results:
 def listed(what: What, judge: str, prompt: Prompt, places: Sequence[int], record: Mapping[str, Any]) -> dict[str, Any]:
     """What is to be said about something that was not answered."""
     its: dict[str, Any] = {"what": what, "judge": judge, "id": prompt.id, "answers": list(places)}
-    return its | {"state": record["state"], "reason": record["reason"], "cost": record.get("cost", 0.0)}
+    state = "failed" if record["state"] == "failed" else "abstained"
+    return its | {"state": state, "reason": record["reason"], "cost": record.get("cost", 0.0)}

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from rlaif_core import Abstain, Failed, FeedbackError, Judge, Outcome, PluginError, Prompt, Question, Score, Verdict
 from rlaif_core.errors import blame
 from rlaif_judges.asking import Reply, Request
+from rlaif_judges.economy.budget import SPENT
 from rlaif_judges.label import writing
 from rlaif_judges.label.answers import draw, drawn_key
 from rlaif_judges.label.chains import Chains, Piece
@@ -166,8 +167,7 @@ class Work:
             if lost is None:
                 records.append((piece.key, "done", said | {"text": text}))
             else:
-                state: State = "failed" if isinstance(lost, Failed) else "abstained"
-                records.append((piece.key, state, said | {"reason": lost.reason}))
+                records.append((piece.key, _state(lost), said | {"reason": writing.whole(lost.reason)}))
         return records
 
 
@@ -200,6 +200,12 @@ def _verdicts(judge: Judge, questions: Sequence[Question]) -> Sequence[Verdict]:
     return verdicts
 
 
+def _state(lost: Abstain | Failed) -> State:
+    if isinstance(lost, Failed):
+        return "failed"
+    return "spent" if lost.reason.startswith(SPENT) else "abstained"
+
+
 def _kept(outcomes: Sequence[Outcome], verdict: Verdict, first: bool) -> tuple[State, dict[str, Any]]:
     """A verdict as the journal keeps it. `first`: whether the first of the places was shown first."""
     said: dict[str, Any] = {
@@ -207,9 +213,9 @@ def _kept(outcomes: Sequence[Outcome], verdict: Verdict, first: bool) -> tuple[S
         "measured": {name: float(value) for name, value in verdict.measured.items() if math.isfinite(value)},
         "first": first,
     }
-    for kind, state in ((Failed, "failed"), (Abstain, "abstained")):
+    for kind in (Failed, Abstain):
         if missing := next((outcome for outcome in outcomes if isinstance(outcome, kind)), None):
-            return state, said | {"reason": writing.whole(missing.reason)}  # type: ignore[return-value]
+            return _state(missing), said | {"reason": writing.whole(missing.reason)}
     scores = [outcome for outcome in outcomes if isinstance(outcome, Score)]
     reasons = [writing.whole(its.reason) for its in scores]
     return "done", said | {"values": [its.value for its in scores], "reasons": reasons}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -211,6 +213,21 @@ def test_what_asking_cost_is_shared_by_the_answers() -> None:
     its = LanguageJudge(Straight(backend), Hygiene(reasons=True))
     (verdict,) = its.ask([ask("x", "y")])
     assert [outcome.cost for outcome in verdict.outcomes] == [1.0, 1.0]  # two orders, each with reasons and a choice
+
+
+def test_tokens_are_counted_where_they_are_known_those_of_reasons_too() -> None:
+    backend = Scripted(lambda request: named(request, "A") if request.options else "hm")
+    original = backend.answer
+
+    def answer(requests):
+        for number, reply in original(requests):
+            yield number, replace(reply, tokens_in=10, tokens_out=1)
+
+    backend.answer = answer  # type: ignore[method-assign]
+    (verdict,) = LanguageJudge(Straight(backend), Hygiene(reasons=True)).ask([ask("x", "y")])
+    assert (verdict.measured["tokens_in"], verdict.measured["tokens_out"]) == (40, 4)
+    (verdict,) = judge(longer)[0].ask([ask("x", "yy")])
+    assert "tokens_in" not in verdict.measured
 
 
 def test_a_batch_is_asked_at_once() -> None:
