@@ -82,6 +82,13 @@ class Checkpoint:
                 rows.append(self._encoded(self._framed(prompt, completion)))
         return rows
 
+    def encode_pair(self, context: str, answer: str) -> Encoded:
+        """An answer and the text that it answers, as the model shall read them."""
+        shown = {"none": (answer,), "pair": (context, answer), "joined": (context + answer,)}
+        if self._framing == "chat":
+            return self._encoded(self._framed(Prompt(id="a pair", text=context or " "), answer))
+        return self._encoded(tuple(self._defused(text) for text in shown[self._framing]))
+
     def logits(self, texts: Sequence[Encoded]) -> Tensor:
         """[B, labels] f32 on the CPU; the company in which a text comes makes no difference."""
         found = torch.empty(len(texts), len(self.labels))

@@ -22,11 +22,16 @@ class JudgeReward:
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
         pairs = zip(rollouts.prompts, rollouts.completions, strict=True)
         questions = [Question(prompt=prompt, answers=(answer,), rubric=self.rubric) for prompt, answer in pairs]
-        verdicts = list(self.judge.ask(questions))
-        whose = f"judge {type(self.judge).__name__}"
-        if len(verdicts) != len(questions):
-            raise PluginError(f"{whose} gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
-        return [_only(verdict, whose) for verdict in verdicts]
+        return asked(self.judge, questions)
+
+
+def asked(judge: Judge, questions: Sequence[Question]) -> list[Outcome]:
+    """The one outcome of each question about a single answer, all asked at once."""
+    verdicts = list(judge.ask(questions))
+    whose = f"judge {type(judge).__name__}"
+    if len(verdicts) != len(questions):
+        raise PluginError(f"{whose} gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
+    return [_only(verdict, whose) for verdict in verdicts]
 
 
 def _only(verdict: Verdict, whose: str) -> Outcome:
