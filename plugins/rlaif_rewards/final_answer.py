@@ -62,7 +62,7 @@ def normalised(text: str) -> str:
 
 def number(text: str) -> Fraction | None:
     """The number that `text` as a whole is, exactly; None if it is none. Currency, thousands and % are left aside."""
-    bare = text.strip(" \t\n.%").replace("−", "-")
+    bare = text.strip().rstrip(" .%").replace("−", "-")
     found = _NUMBER.fullmatch(bare)
     if found is None or len(bare) > LONGEST_NUMBER:
         return None
