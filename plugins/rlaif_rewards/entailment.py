@@ -94,7 +94,7 @@ def nli_labels(labels: Sequence[str], source: str) -> dict[str, int]:
     places: dict[str, int] = {}
     for place, label in enumerate(labels):
         for name in LABELS:
-            if label.lower().startswith(name[:7]):  # entailed, contradicts, Neutral
+            if label.lower().startswith(name[:6]):  # entailed, contradicts, Neutral
                 places.setdefault(name, place)
     if len(places) < len(LABELS) or len(labels) != len(LABELS):
         raise ConfigError(
