@@ -10,10 +10,10 @@ from rlaif_core import Abstain, ConfigError, Judge, Outcome, Prompt, Rollouts, S
 from rlaif_core.prompts import load_function
 from rlaif_rewards.abstention import admits
 from rlaif_rewards.entailment import Related, Relation, missing, relating
+from rlaif_rewards.final_answer import normalised
 from rlaif_rewards.instruments import UNIT_SCALE, Scale, called, column, texts
 from rlaif_rewards.questions import is_question
 from rlaif_rewards.sentences import sentences
-from rlaif_rewards.words import canonical
 
 Finding = Literal["supported", "refuted", "unverifiable"]
 
@@ -97,17 +97,20 @@ class Factuality:
 
 def claims_of(answer: str, prompt: str = "") -> list[str]:
     """The sentences of an answer that claim something of their own, each once."""
-    given = {canonical(sentence) for sentence in sentences(prompt)}
+    given = {normalised(sentence) for sentence in sentences(prompt)}
     return distinct(
         sentence
         for sentence in sentences(answer)
-        if canonical(sentence) not in given and not is_question(sentence) and not admits(sentence)
+        if normalised(sentence) not in given and not is_question(sentence) and not admits(sentence)
     )
 
 
 def distinct(claims: Iterable[str]) -> list[str]:
-    """Claims by their canonical spelling, each once, none empty."""
-    return list({key: claim for claim in reversed(list(claims)) if (key := canonical(claim))}.values())[::-1]
+    """Claims by their normalised spelling, each once, none empty."""
+    first: dict[str, str] = {}
+    for claim in claims:
+        first.setdefault(normalised(claim), claim)
+    return [claim for spelling, claim in first.items() if spelling]
 
 
 def finding(relations: Sequence[Relation], entails: float = 0.5) -> Finding:
