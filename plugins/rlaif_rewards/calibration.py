@@ -22,7 +22,7 @@ class Calibration:
     q stands once in <`tag`>..</`tag`>, as a plain number in this `unit` ("fraction": 0.7; "percent": 70; with a % sign
     always percent), or, with `words`, in one of its phrases ({"i think" = 0.7}). It is read strictly: an answer whose
     confidence is missing, doubled, "nan" or out of range gets `missing`. What is left of the answer is judged by
-    `correct` and its kin.
+    `correct` (below).
     """
 
     def __init__(

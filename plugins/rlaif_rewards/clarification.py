@@ -51,9 +51,9 @@ class Clarification:
     (prompt, prompt's text) from 0 to 1, or, with `ambiguous_label`, a classifier. Once the user has replied to a
     question, another one is worth nothing.
     `outcome` "answer" waits for what comes of it, for conversations that go on (action `converse`): 1 where the last
-    answer is correct (`correct` and its kin), -1 where it is wrong, 0 where it still asks (Zhang et al., 2025).
+    answer is correct (`correct`, below), -1 where it is wrong, 0 where it still asks (Zhang et al., 2025).
 
-    Each question in the model's own turns costs `cost`, the earlier ones too. `detect` and its kin tell who asks.
+    Each question in the model's own turns costs `cost`, the earlier ones too. `detect` (below) tells who asks.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Clarification:
         if not grades[0] < grades[1]:
             raise ConfigError(f"clarification: grades are {list(grades)}; give the grade of clear, then of ambiguous")
         self.cost, self.ambiguity, self.readings, self.grades = cost, ambiguity, readings, grades
-        self._asks = detection.opinions(lambda text: bool(asks_back(text)), ASKS, judge, scale)
+        self._asks = detection.opinions(lambda text, extra: bool(asks_back(text, extra)), ASKS, judge, scale)
         self._degree = self._degrees(ambiguous_label, judge, scale) if outcome == "question" else None
         self._checker = correctness.checker(judge, scale) if outcome == "answer" else None
 

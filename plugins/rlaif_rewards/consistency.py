@@ -18,17 +18,21 @@ from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
 from rlaif_rewards.sentences import sentences
 from rlaif_rewards.words import canonical
 
+MOST = 100
+"""Sentences of an answer that siblings are compared with."""
+
 
 class Consistency:
     """How well an answer agrees, from 0 to 1, with what the model says otherwise.
 
-    `across` "samples": the share of the group's answers (K of them) that say the same (`alike` and its kin tell), from
+    `across` "samples": the share of the group's answers (K of them) that say the same (`alike`, below, tells), from
     1/K to 1; times 1 - `diversity` * the share of the batch's other prompts to which the very same words were said, so
     that a policy with one answer for everybody gets 0. One that admits ignorance gets `abstention`.
     `across` "turns": 1 - the largest probability that the answer contradicts one of the model's own earlier turns (the
     structured form of Nie et al., 2021, DECODE). No opinion on a first turn.
     `across` "sentences": 1 - the mean probability, over sentences of the answer and its siblings, that a sibling
-    contradicts the sentence rather than supports it (SelfCheckGPT with NLI, Manakul et al., 2023).
+    contradicts the sentence rather than supports it (SelfCheckGPT with NLI, Manakul et al., 2023); of 1/2 beyond the
+    first 100, about which nobody is asked.
     The last two ask `entailment`: an NLI checkpoint, "judge", or a function.
     """
 
@@ -99,10 +103,10 @@ class Consistency:
             for row in rows:
                 siblings[row] = [rollouts.completions[other] for other in rows if other != row]
         said = [sentences(text) for text in rollouts.completions]
-        asked = [(sibling, one) for row, its in enumerate(said) for one in its for sibling in siblings[row]]
+        asked = [(sibling, one) for row, its in enumerate(said) for one in its[:MOST] for sibling in siblings[row]]
         told = iter(self._relate(asked))
         return [
-            _supported(its, len(siblings[row]), [[next(told) for _ in siblings[row]] for _ in its])
+            _supported(its, len(siblings[row]), [[next(told) for _ in siblings[row]] for _ in its[:MOST]])
             for row, its in enumerate(said)
         ]
 
@@ -138,6 +142,7 @@ def _supported(said: Sequence[str], siblings: int, told: Sequence[Sequence[Relat
     if none := missing(flat):
         return none
     doubts = [sum(contradicted(its) for its in row if isinstance(its, Relation)) / siblings for row in told]
-    worst = max(range(len(said)), key=doubts.__getitem__)
+    worst = max(range(len(doubts)), key=doubts.__getitem__)
     reason = f"siblings contradict {said[worst][:60]!r} most, with {doubts[worst]:.2f}"
-    return Score(1 - sum(doubts) / len(doubts), reason, sum(its.cost for its in flat))
+    doubt = (sum(doubts) + 0.5 * (len(said) - len(doubts))) / len(said)
+    return Score(1 - doubt, reason, sum(its.cost for its in flat))

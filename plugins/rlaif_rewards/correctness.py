@@ -23,13 +23,11 @@ RUBRIC = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correctness(OptionGroup):
-    """When an answer counts as correct.
-
-    `correct` is "match" (the final answer is one of the texts in the column `reference`, in normalised spelling, or the
-    same number), "number" (both are read for their final number: "#### 72", "the answer is 72", else the last), "judge"
-    (says at least `correct_from`, and is shown the reference where there is one), or a function "file.py:name" of
-    (prompt, answer). `take` says where the final answer stands in the answer: "whole", "tag" (<answer>), "last_line",
-    "number", "boxed", or a function.
+    """When an answer counts as correct: `correct` is "match" (the final answer is one of the texts in the column
+    `reference`, in normalised spelling, or the same number), "number" (both are read for their final number: "#### 72",
+    "the answer is 72", else the last), "judge" (says at least `correct_from`, and is shown the reference where there is
+    one), or a function "file.py:name" of (prompt, answer). `take` says where the final answer stands: "whole", "tag"
+    (<answer>), "last_line", "number", "boxed", or a function.
     """
 
     correct: str = "match"

@@ -28,8 +28,9 @@ class Factuality:
     penalty for saying little: exp(1 - gamma / n) for n claims up to gamma (10 there; 0, the default: none).
 
     Claims are sentences (`claims` may be a function "file.py:name" from a text to a list of texts instead), less those
-    that ask, admit ignorance, or repeat a sentence of the prompt; a claim made twice counts once. An answer without a
-    claim gets `no_claims`; where that is unset, no opinion. The order of claims makes no difference.
+    that ask, admit ignorance, or repeat a sentence of the prompt; a claim made twice counts once. Beyond the `most`
+    first, nobody is asked and claims are unverifiable. An answer without a claim gets `no_claims`; where that is unset,
+    no opinion.
     """
 
     def __init__(
@@ -42,17 +43,18 @@ class Factuality:
         gamma: int = 0,
         no_claims: float | None = None,
         claims: str = "sentences",
+        most: int = 100,
         judge: Judge | None = None,
         scale: Scale = UNIT_SCALE,
     ) -> None:
-        if not (0 <= refuted < math.inf and 0 <= unverifiable < math.inf and gamma >= 0 and 0 < entails <= 1):
-            raise ConfigError(
-                "factuality: refuted, unverifiable and gamma are at least 0, entails above 0 and at most 1"
-            )
+        if not (0 <= refuted < math.inf and 0 <= unverifiable < math.inf and gamma >= 0):
+            raise ConfigError("factuality: refuted, unverifiable and gamma must be at least 0, and finite")
+        if not 0 < entails <= 1 or most < 1:
+            raise ConfigError(f"factuality: entails is {entails:g} and most {most}; from above 0 to 1, and 1 or more")
         if claims != "sentences" and ":" not in claims:
             raise ConfigError(f"factuality: claims is {claims!r}; say 'sentences', or a function 'file.py:name'")
         self.evidence, self.entails, self.gamma = evidence, entails, gamma
-        self.costs = (refuted, unverifiable)
+        self.costs, self.most = (refuted, unverifiable), most
         self.no_claims, self._claims = no_claims, claims
         self._split = None if claims == "sentences" else load_function(claims)
         self._relate = relating(entailment, judge, scale)
@@ -64,12 +66,12 @@ class Factuality:
         asked = [
             (passage, claim)
             for passages, claims in zip(evidence, said, strict=True)
-            for claim in claims
+            for claim in claims[: self.most]
             for passage in passages
         ]
         told = iter(self._relate(asked))
         return [
-            self._outcome(claims, [[next(told) for _ in passages] for _ in claims], bool(passages))
+            self._outcome(claims, [[next(told) for _ in passages] for _ in claims[: self.most]], bool(passages))
             for passages, claims in zip(evidence, said, strict=True)
         ]
 
@@ -89,6 +91,7 @@ class Factuality:
             return none
         related = [[its for its in row if isinstance(its, Relation)] for row in told]
         findings = [finding(row, self.entails) for row in related]
+        findings += ["unverifiable"] * (len(claims) - len(findings))
         value = claim_score(findings, *self.costs, gamma=self.gamma)
         wrong = [f"{its}: {claim[:80]!r}" for claim, its in zip(claims, findings, strict=True) if its != "supported"]
         reason = f"{findings.count('supported')} of {len(claims)} claims supported"

@@ -27,8 +27,8 @@ class Ignorance:
     break-even to t - over * (1 - t). `answerable` names a column of true and false: what cannot be answered is worth 1
     to abstain from, and any claim is wrong. Unset, everything can be answered.
 
-    `detect` and its kin tell who abstains: "I do not know, but it is Paris" claims Paris, and what else is said beside
-    an admission, courtesies aside, is a claim. `correct` and its kin tell whether claims are right.
+    `detect` (below) tells who abstains: "I do not know, but it is Paris" claims Paris, and what else is said beside an
+    admission, courtesies aside, is a claim. `correct` tells whether claims are right.
     """
 
     def __init__(
@@ -49,8 +49,7 @@ class Ignorance:
                 "to abstain must not cost as much as to be wrong"
             )
         self.threshold, self.over, self.answerable = threshold, over, answerable
-        patterns = IGNORANCE + REFUSALS + detection.patterns
-        self._abstains = detection.opinions(lambda text: stand(text, patterns) == "abstains", RUBRIC, judge, scale)
+        self._abstains = detection.opinions(_abstains, RUBRIC, judge, scale)
         self._checker = correctness.checker(judge, scale)
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
@@ -92,6 +91,10 @@ class Ignorance:
             return Score(1.0, f"correct: {right.reason}" if right.reason else "correct", cost), "correct"
         reason = f"wrong: {right.reason}" if right.reason else "wrong"
         return Score(wrong_value(self.threshold), reason, cost), "wrong"
+
+
+def _abstains(text: str, extra: tuple[str, ...]) -> bool:
+    return stand(text, IGNORANCE + REFUSALS + extra) == "abstains"
 
 
 def wrong_value(threshold: float) -> float:

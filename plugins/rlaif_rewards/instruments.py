@@ -141,10 +141,9 @@ def _chance(value: float, label: str) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection(OptionGroup):
-    """Who detects what the reward is about in an answer.
-
-    `detect` is "patterns" (stated rules for English, extended by `patterns`, regular expressions over the answer in
-    lower case), "judge", a function "file.py:name" of (prompt, answer), or a classifier with its `label`.
+    """Who detects what the reward is about in an answer: `detect` is "patterns" (stated rules for English, extended by
+    `patterns`, regular expressions over each sentence in lower case), "judge", a function "file.py:name" of (prompt,
+    answer), or a classifier with its `label`.
     """
 
     detect: str = "patterns"
@@ -156,10 +155,12 @@ class Detection(OptionGroup):
             raise ConfigError("patterns are for detect = 'patterns'; drop one of the two")
         checked_patterns(self.patterns)
 
-    def opinions(self, rules: Callable[[str], bool], rubric: str, judge: Judge | None, scale: Scale) -> Opinions:
-        """Who it is, ready to be asked; `rules` are the stated ones."""
+    def opinions(
+        self, rules: Callable[[str, tuple[str, ...]], bool], rubric: str, judge: Judge | None, scale: Scale
+    ) -> Opinions:
+        """Who it is, ready to be asked; `rules` are the stated ones, of a text and further patterns."""
         if self.detect == "patterns":
-            return lambda answers: [_by_rule(rules(answer)) for _, answer in answers]
+            return lambda answers: [_by_rule(rules(answer, self.patterns)) for _, answer in answers]
         if who(self.detect) == "judge":
             return by_judge(insist(judge, "detect"), rubric, scale)
         if who(self.detect) == "function":

@@ -39,13 +39,11 @@ Cluster = Callable[[Sequence[Group]], list[Clustered | Abstain | Failed]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likeness(OptionGroup):
-    """When answers are alike.
-
-    `alike` is "exact" (one spelling, or one number), "entailment" (each follows from the other with a probability of at
-    least `entails`, as `entailment` tells: an NLI checkpoint, "judge", or a function), "embedding" (the cosine in the
-    model `embedder` is at least `near`), or a function "file.py:name" from a text to a key that is equal for answers
-    that say the same, None for no answer. `take` says where the final answer stands: "whole", "tag" (<answer>),
-    "last_line", "number", "boxed", or a function.
+    """When answers are alike: `alike` is "exact" (one spelling or number), "entailment" (each follows from the other
+    with a probability of at least `entails`, as `entailment` tells: an NLI checkpoint, "judge", or a function),
+    "embedding" (the cosine in the model `embedder` is at least `near`), or a function "file.py:name" from a text to a
+    key that is equal for answers that say the same, None for no answer. `take` says where the final answer stands:
+    "whole", "tag" (<answer>), "last_line", "number", "boxed", or a function.
     """
 
     alike: str = "exact"

@@ -56,12 +56,12 @@ def is_question(sentence: str) -> bool:
     return bool(_MARKED.search(sentence))
 
 
-def asks(sentence: str) -> bool:
-    """Whether one sentence asks the user something of which the answer could make use."""
-    said = canonical(sentence)
+def asks(sentence: str, extra: tuple[str, ...] = ()) -> bool:
+    """Whether one sentence asks the user something of which the answer could make use, or fits a pattern of `extra`."""
     if len(sentence) > LONGEST:
         return False
-    if _CLARIFY.search(said):
+    said = canonical(sentence)
+    if _CLARIFY.search(said) or any(regex.search(pattern, said) for pattern in extra):
         return True
     if _OFFER.search(said):
         return False
@@ -70,7 +70,7 @@ def asks(sentence: str) -> bool:
     return bool(_UNMARKED.match(said))
 
 
-def asks_back(text: str) -> str:
+def asks_back(text: str, extra: tuple[str, ...] = ()) -> str:
     """The question that `text` asks the user, or "" where it does something else.
 
     It is the last of what is said, courtesies aside; more than `MOST` questions are a list of questions, and where more
@@ -79,7 +79,7 @@ def asks_back(text: str) -> str:
     questions: list[str] = []
     statements = 0
     for sentence in sentences(text):
-        if asks(sentence):
+        if asks(sentence, extra):
             questions.append(sentence)
         elif not (is_question(sentence) or polite(sentence)):
             statements += 1

@@ -20,7 +20,7 @@ class SemanticEntropy:
 
     SE = -sum over meanings of p log p (Kuhn et al., 2023; Farquhar et al., 2024), where `weights` says what p is: the
     share of answers ("count"), or of their probabilities under the policy, "raw" or per token ("length": the mean
-    log-prob), of which a text that was drawn twice counts once. `alike` and its kin say which answers mean the same.
+    log-prob), of which a text that was drawn twice counts once. `alike` (below) says which answers mean the same.
     With `each` = "answer", an answer is given 1 + log p(its meaning) / log K instead: the mean over the group is the
     same, but who says what most say gets more, so that credits which compare siblings learn from it (count only).
 

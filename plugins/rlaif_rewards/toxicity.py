@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Prompt, Rollouts, Score
 from rlaif_rewards.checkpoint import Framing
-from rlaif_rewards.instruments import UNIT_SCALE, Answers, Opinions, Scale, by_judge, insist
+from rlaif_rewards.instruments import UNIT_SCALE, Answers, Opinions, Scale, by_judge, insist, without
 from rlaif_rewards.scorer import Scorer, load_scorer
 
 Combine = Literal["max", "any", "sum"]
@@ -63,7 +65,9 @@ class Toxicity:
             return outcomes
         prompts: dict[str, Prompt] = {prompt.id: prompt for prompt, _ in answers}
         before = dict(zip(prompts, self._opinions([(prompt, "") for prompt in prompts.values()]), strict=True))
-        return [_more(before[prompt.id], outcome) for (prompt, _), outcome in zip(answers, outcomes, strict=True)]
+        count = Counter(prompt.id for prompt, _ in answers)
+        shared = {key: replace(its, cost=its.cost / count[key]) for key, its in before.items()}
+        return [_more(shared[prompt.id], outcome) for (prompt, _), outcome in zip(answers, outcomes, strict=True)]
 
 
 def combined(chances: Sequence[float], combine: Combine) -> float:
@@ -84,14 +88,15 @@ def added_toxicity(whole: float, context: float) -> float:
 
 
 def _more(before: Outcome, whole: Outcome) -> Outcome:
-    if not isinstance(before, Score):
-        return before
-    if not isinstance(whole, Score):
-        return whole
+    if none := without((before, whole)):
+        return none
+    assert isinstance(before, Score)
+    assert isinstance(whole, Score)
+    cost = before.cost + whole.cost
     if before.value > FULL:
-        return Abstain("the prompt alone is as toxic as can be; what the answer adds cannot be told", whole.cost)
+        return Abstain("the prompt alone is as toxic as can be; what the answer adds cannot be told", cost)
     value = added_toxicity(whole.value, before.value)
-    return Score(value, f"adds {value:.2f} to {before.value:.2f} of the prompt alone; {whole.reason}", whole.cost)
+    return Score(value, f"adds {value:.2f} to {before.value:.2f} of the prompt alone; {whole.reason}", cost)
 
 
 def _by_labels(scorer: Scorer, labels: Sequence[str], combine: Combine, source: str) -> Opinions:

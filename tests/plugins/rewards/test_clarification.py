@@ -113,6 +113,12 @@ def test_a_judge_may_tell_who_asks(judging) -> None:
     assert values(source, "hm", ASKS, ambiguity=True) == [1.0, 0.0]
 
 
+def test_patterns_can_be_added() -> None:
+    assert values(Clarification(cost=0.0), "say more", ambiguity=True) == [0.0]
+    more = Detection(patterns=(r"^say more\b",))
+    assert values(Clarification(cost=0.0, detection=more), "Say more", ANSWERS, ambiguity=True) == [1.0, 0.0]
+
+
 def test_the_outcome_of_the_conversation_decides() -> None:
     source = Clarification("answer", cost=0.2)
     assert values(source, "Oslo", "Rome", ASKS, reference="Oslo") == pytest.approx([1.0, -1.0, -0.2])

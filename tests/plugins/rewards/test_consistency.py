@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from rlaif_core import Abstain, ConfigError, Failed, Prompt, Score
 from rlaif_core.testing import check_reward, make_rollouts
-from rlaif_rewards.consistency import Consistency, contradicted
+from rlaif_rewards.consistency import MOST, Consistency, contradicted
 from rlaif_rewards.entailment import Relation
 from rlaif_rewards.likeness import Likeness
 
@@ -107,6 +107,14 @@ def test_sentences_that_siblings_bear_out(written) -> None:
     assert found[1] == pytest.approx(1 - (borne + denied) / 2)
     assert found[2] == pytest.approx(1 - denied)
     assert found[0] == pytest.approx(1 - ((borne + denied) / 2 + neither) / 2)
+
+
+def test_of_very_many_sentences_the_rest_is_neither_supported_nor_contradicted(judging) -> None:
+    judge = judging(lambda question: float("follows" in question.rubric))
+    long = " ".join(f"sentence {number} is one." for number in range(2 * MOST))
+    outcomes = Consistency("sentences", Likeness(entailment="judge"), judge=judge).score(make_rollouts([(long, "yes")]))
+    assert outcomes[0].value == pytest.approx(0.75)
+    assert len(judge.asked) == 2 * (MOST + 1)
 
 
 def test_contradiction_against_entailment_is_a_softmax_of_two() -> None:

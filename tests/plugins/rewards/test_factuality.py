@@ -90,6 +90,18 @@ def test_failures_are_no_numbers(judging) -> None:
         assert outcome.cost == 1.0  # both questions are paid for
 
 
+def test_beyond_the_most_nobody_is_asked_and_nothing_counts_as_verified(judging) -> None:
+    judge = judging(lambda question: 0.5)
+    source = Factuality("judge", judge=judge, most=2, unverifiable=1.0)
+    told(source, "One is. Two are. Three are. Four are.", "Many are.")
+    assert len(judge.asked) == 4  # two claims, both ways
+    assert value(Factuality("judge", judge=judging(sure), most=2), "One is. Two are. Three are. Four are.") == 0.5
+
+
+def sure(question) -> float:
+    return float("follows" in question.rubric)
+
+
 def test_claims_may_be_split_by_a_function(written) -> None:
     source = Factuality(written(NLI), claims=written("def split(text):\n    return text.split(';')"))
     assert value(source, "Ada lives in Paris; Ada lives in Rome") == 0.5
@@ -129,7 +141,8 @@ def test_findings() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"refuted": -1}, {"gamma": -1}, {"unverifiable": math.inf}, {"entails": 0}, {"claims": "lines"}]
+    "options",
+    [{"refuted": -1}, {"gamma": -1}, {"unverifiable": math.inf}, {"entails": 0}, {"claims": "lines"}, {"most": 0}],
 )
 def test_options_that_make_no_sense(written, options) -> None:
     with pytest.raises(ConfigError, match="factuality: "):

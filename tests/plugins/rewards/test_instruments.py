@@ -103,11 +103,19 @@ def test_who_an_option_names() -> None:
 
 def test_detection_by_anybody(judging, written, classifier) -> None:
     def found(detection: Detection, judge=None) -> float:
-        (outcome,) = detection.opinions(lambda text: "yes" in text, "?", judge, (0, 1))([(ASKED, "yes")])
+        return detected(detection, "yes", judge)
+
+    def detected(detection: Detection, answer: str, judge=None) -> float:
+        def rules(text: str, extra: tuple[str, ...]) -> bool:
+            return text == "yes" or text in extra
+
+        (outcome,) = detection.opinions(rules, "?", judge, (0, 1))([(ASKED, answer)])
         assert isinstance(outcome, Score)
         return outcome.value
 
     assert found(Detection()) == 1.0
+    assert detected(Detection(patterns=("no",)), "no") == 1.0
+    assert detected(Detection(), "no") == 0.0
     assert found(Detection(detect="judge"), judging(lambda question: 0.25)) == 0.25
     assert found(Detection(detect=written("def f(prompt, answer):\n    return False"))) == 0.0
     assert 0 < found(Detection(detect=classifier("bert"), label="good")) < 1

@@ -138,6 +138,15 @@ def test_options_that_make_no_sense(options, complaint: str) -> None:
         Sincerity(**options)
 
 
+def test_what_finding_the_belief_costs_is_shared(judging) -> None:
+    judge = judging(lambda question: Score(float("follows" in question.rubric), cost=1.0))
+    source = Sincerity(likeness=Likeness(alike="entailment", entailment="judge"), judge=judge)
+    prompt = Prompt(id="p", text="?", meta={"beliefs": ["red", "rouge", "rot"]})
+    outcomes = source.score(make_rollouts([("red", "blue")], prompts=[prompt]))
+    assert [outcome.value for outcome in outcomes] == [1.0, 1.0]
+    assert sum(outcome.cost for outcome in outcomes) == len(judge.asked) == 2 * 6 + 2 * 2
+
+
 def test_a_column_that_is_missing() -> None:
     with pytest.raises(DataError, match="has no column 'said before'"):
         told(Sincerity(beliefs="said before"), "red")

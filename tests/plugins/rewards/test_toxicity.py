@@ -89,6 +89,13 @@ def test_where_the_prompt_alone_is_as_toxic_as_can_be(judging) -> None:
     assert isinstance(Toxicity(judge=judging(lambda question: 1.0), added=True).score(rollouts)[0], Abstain)
 
 
+def test_the_prompt_alone_is_asked_about_once_and_paid_for_by_all(judging) -> None:
+    judge = judging(lambda question: Score(0.5, cost=1.0))
+    outcomes = Toxicity(judge=judge, added=True).score(make_rollouts([("yes", "no", "maybe", "red")]))
+    assert len(judge.asked) == 5
+    assert [outcome.cost for outcome in outcomes] == [1.25] * 4
+
+
 def test_failures_are_no_numbers(judging) -> None:
     rollouts = make_rollouts(["yes"])
     for added in (False, True):
