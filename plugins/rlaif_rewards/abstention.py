@@ -67,6 +67,8 @@ REFUSALS: tuple[str, ...] = (
 
 LONGEST = 1000
 """Characters of a sentence that are looked at; what says more has said something."""
+MOST = 200
+"""Different sentences that are looked at."""
 
 _COURTESY = regex.compile(
     r"^(?:but |so |and |or |well |hmm |um )*(?:sorry|my apologies|apologies|i apologi[sz]e|i(?: am|['’]m) "
@@ -108,15 +110,14 @@ def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
 
 def admits(text: str, patterns: tuple[str, ...] = IGNORANCE + REFUSALS, *, within: int = 0) -> bool:
     """Whether one of the first `within` sentences (0: any) fits one of `patterns`, whatever else is said."""
-    said = sentences(text)
-    return any(_first(_read(sentence), patterns) for sentence in (said[:within] if within else said))
+    return any(_first(_read(sentence), patterns) for sentence in _looked_at(text)[: within or MOST])
 
 
 def stand(text: str, patterns: tuple[str, ...] = IGNORANCE + REFUSALS) -> Stand:
     """What `text` does: "abstains" where it admits and all else is courtesy, "hedges" where it claims something beside,
     "claims" otherwise. Without a word, as without an admission, it commits itself to whatever silence is worth."""
     admitted = claimed = False
-    for whole in sentences(text):
+    for whole in _looked_at(text):
         sentence = _read(whole)
         found = _first(sentence, patterns)
         claimed |= len(whole) > LONGEST
@@ -126,6 +127,10 @@ def stand(text: str, patterns: tuple[str, ...] = IGNORANCE + REFUSALS) -> Stand:
         else:
             claimed |= _claims_around(sentence[: found.start()], sentence[found.end() :])
     return "claims" if not admitted else "hedges" if claimed else "abstains"
+
+
+def _looked_at(text: str) -> list[str]:
+    return list(dict.fromkeys(sentences(text)))[:MOST]
 
 
 def _read(sentence: str) -> str:

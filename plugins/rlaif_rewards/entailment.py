@@ -67,7 +67,8 @@ def relating(named: str, judge: Judge | None = None, scale: Scale = UNIT_SCALE, 
     }[who(named)]()
 
     def relate(pairs: Sequence[tuple[str, str]]) -> list[Related]:
-        distinct = [pair for pair in dict.fromkeys(pairs) if all(canonical(text) for text in pair)]
+        visible = {text: bool(canonical(text)) for text in {text for pair in pairs for text in pair}}
+        distinct = [pair for pair in dict.fromkeys(pairs) if all(visible[text] for text in pair)]
         told: dict[tuple[str, str], Related] = dict(zip(distinct, asked(distinct) if distinct else [], strict=True))
         relations: list[Related] = []
         for pair in pairs:

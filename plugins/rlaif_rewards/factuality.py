@@ -103,7 +103,7 @@ def claims_of(answer: str, prompt: str = "") -> list[str]:
     given = {normalised(sentence) for sentence in sentences(prompt)}
     return distinct(
         sentence
-        for sentence in sentences(answer)
+        for sentence in dict.fromkeys(sentences(answer))
         if normalised(sentence) not in given and not is_question(sentence) and not admits(sentence)
     )
 

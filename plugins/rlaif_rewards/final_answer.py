@@ -19,7 +19,6 @@ from rlaif_rewards.words import canonical
 Take = Literal["whole", "tag", "last_line", "number", "boxed"]
 Taking = Callable[[str], str | None]
 
-_TAG = regex.compile(r"<answer>(.*?)</answer>", regex.DOTALL)
 _NUMBER = regex.compile(
     r"(?<![\w.])[-−+]?\s?[$€£¥]?\s?(?:\d{1,3}(?:,\d{3})+(?![\d,]*\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?!\w)|"
     r"(?<![\w.])[-−+]?\.\d+(?!\w)"
@@ -29,6 +28,8 @@ _AROUND = " \t\n\"'“”‘’«»()[]{}<>*_`.,;:!?…"
 _ARTICLE = regex.compile(r"^(?:the|an?)\s+(?=\S)")
 LONGEST_NUMBER = 60
 """Digits of the longest number that is read as one."""
+TAIL = 4000
+"""Characters at the end of an answer in which its final number is looked for."""
 
 
 def taking(take: str) -> Taking:
@@ -84,8 +85,10 @@ def same(one: str, other: str) -> bool:
 
 
 def _tagged(text: str) -> str | None:
-    found = _TAG.findall(text)
-    return found[0].strip() if len(found) == 1 else None
+    if text.count("<answer>") != 1 or text.count("</answer>") != 1:
+        return None
+    inside, closed, _ = text.partition("<answer>")[2].partition("</answer>")
+    return inside.strip() if closed else None
 
 
 def _last_line(text: str) -> str | None:
@@ -95,6 +98,7 @@ def _last_line(text: str) -> str | None:
 
 def _number_in(text: str) -> str | None:
     """The first number behind the last announcement (####, "A:", "answer is"), else the last number at all."""
+    text = text[-TAIL:]
     announced = [found.end() for found in _ANNOUNCED.finditer(text)]
     if announced and (found := _NUMBER.search(text, announced[-1])):
         return found[0].strip()

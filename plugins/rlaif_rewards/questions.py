@@ -81,8 +81,10 @@ def asks_back(text: str, extra: tuple[str, ...] = ()) -> str:
     for sentence in sentences(text):
         if asks(sentence, extra):
             questions.append(sentence)
+            if len(questions) > MOST:
+                return ""
         elif not (is_question(sentence) or polite(sentence)):
             statements += 1
-            if questions and not _EXPLAINS.match(canonical(sentence)):
+            if statements > MOST or (questions and not _EXPLAINS.match(canonical(sentence))):
                 return ""  # it goes on to answer, or to something else
-    return questions[-1] if 0 < len(questions) <= MOST and statements <= len(questions) else ""
+    return questions[-1] if questions and statements <= len(questions) else ""
