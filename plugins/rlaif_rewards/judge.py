@@ -7,7 +7,7 @@ from typing import Literal
 
 from rlaif_core import Judge, Outcome, Question, Rollouts
 from rlaif_rewards.asking import Standards, asked, summed
-from rlaif_rewards.groups import members
+from rlaif_rewards.groups import grouped
 
 
 class JudgeReward:
@@ -24,7 +24,7 @@ class JudgeReward:
         self.judge, self.form, self.standards = judge, form, standards
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
-        groups = members(rollouts) if self.form == "rank" else [[row] for row in range(len(rollouts))]
+        groups = grouped(rollouts) if self.form == "rank" else [[row] for row in range(len(rollouts))]
         questions, weights = [], []
         for rows in groups:
             prompt = rollouts.prompts[rows[0]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rlaif_core import Abstain, ConfigError, DataError, Failed, Judge, Outcome, Prompt, Question, Rollouts, Score
 from rlaif_rewards.asking import Standards, asked
-from rlaif_rewards.groups import members
+from rlaif_rewards.groups import grouped
 
 Pair = tuple[int, int | None]
 """Rows of the two answers that are compared; None: the one in the dataset."""
@@ -58,7 +58,7 @@ class PreferenceReward:
         if self.against:
             yield from ((row, None) for row in range(len(rollouts)))
             return
-        for rows in members(rollouts):
+        for rows in grouped(rollouts):
             count = len(rows)
             furthest = min(math.ceil(self.opponents / 2) or count, count // 2)
             for distance in range(1, furthest + 1):

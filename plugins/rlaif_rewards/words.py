@@ -61,11 +61,11 @@ def counted(rollouts: Rollouts, unit: Unit) -> list[Sequence[Hashable]]:
     The answer is the last one of a conversation.
     """
     if unit == "tokens":
-        return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, _last_turn(rollouts.mask), strict=True)]
+        return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, last_turn(rollouts.mask), strict=True)]
     return [split(completion, unit) for completion in rollouts.completions]
 
 
-def _last_turn(mask: Tensor) -> Tensor:
+def last_turn(mask: Tensor) -> Tensor:
     """[B,T] bool: of the chosen tokens those behind the last gap, where somebody else speaks."""
     back = mask.flip(1)
     gaps = (back.cumsum(1) > 0) & ~back
