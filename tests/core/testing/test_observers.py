@@ -27,6 +27,14 @@ class Longest:
         self.best = state["best"]
 
 
+class Counts(Longest):
+    """Observes otherwise each time, but the same from the same state."""
+
+    def observe(self, step: int, experience: rl.Experience) -> Mapping[str, float]:
+        self.best += 1
+        return {"seen": self.best}
+
+
 def observer(observe: Callable[[int, rl.Experience], Any]) -> Any:
     return type("Looks", (), {"observe": staticmethod(observe)})()
 
@@ -40,6 +48,7 @@ def stop(reason: str) -> Callable[..., Any]:
 
 def test_good_observers_pass() -> None:
     check_observer(Longest())
+    check_observer(Counts())
     check_observer(observer(lambda step, experience: {}))
     check_observer(observer(lambda step, experience: {"advantage": experience.advantages["reward"].abs().max().item()}))
     check_observer(observer(stop("enough is enough")))
