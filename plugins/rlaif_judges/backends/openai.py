@@ -88,7 +88,7 @@ class OpenAI:
                 if not under_way:
                     return
                 if not ready:
-                    ready.extend(call.replies.get())
+                    ready.extend(call.take())
                 number, outcome = ready.popleft()
                 under_way -= 1
                 if isinstance(outcome, BaseException):
