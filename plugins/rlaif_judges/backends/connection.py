@@ -1,7 +1,7 @@
 """One pool of connections to a server, by the official client: a body out, the bytes of its reply back.
 
 The client's own retries are off, so that there is one policy, and aiohttp carries its requests, which with many at a
-time takes a third of the processor time. A reply has a size and a time that it cannot exceed, and the key is taken out
+time takes half the processor time. A reply has a size and a time that it cannot exceed, and the key is taken out
 of whatever the server says before anybody reads it.
 """
 
