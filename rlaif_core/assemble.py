@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
     from rlaif_core.run import Run
+    from rlaif_core.stream import PromptStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
         chosen.append(Chosen(part, kind, listing, use.options))
     if unheard := set(config.judges) - asked:
         raise ConfigError(
-            f"[judges.{min(unheard)}] is named by no reward; name it with judge = {min(unheard)!r}, or drop it"
+            f"[judges.{min(unheard)}] is asked by nobody; name it with judge = {min(unheard)!r}, or drop it"
         )
     if config.run.updates > config.prompts.batch:
         raise ConfigError(
@@ -97,7 +98,8 @@ def _tables(config: RunConfig, given: set[str], judges: Sequence[str]) -> Iterat
         yield "credit", "credits", config.credit
     if "optimiser" not in given and config.optimiser:
         yield "optimiser", "optimisers", config.optimiser
-    yield from ((f"observer {number} {o.use!r}", "observers", o) for number, o in enumerate(config.observers, 1))
+    if "observers" not in given:
+        yield from ((f"observer {number} {o.use!r}", "observers", o) for number, o in enumerate(config.observers, 1))
 
 
 def _class_of(chosen: Chosen) -> tuple[Any, str]:
@@ -172,14 +174,16 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     loop = Loop(
         policy=policy,
         prompts=prompts,
-        actions=numbered(objects["actions"])
+        actions=numbered("actions", objects["actions"])
         if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
         judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},
         sources=_sources(config, built, objects.get("rewards", {}), contributed),
         credit=credit,
         optimiser=optimiser,
-        observers=[(chosen.part, built[chosen.part]) for chosen in result.of("observers")],
+        observers=numbered("observers", objects["observers"])
+        if "observers" in objects
+        else [(chosen.part, built[chosen.part]) for chosen in result.of("observers")],
         whose=whose,
         seed=table.seed,
         batch=config.prompts.batch,
@@ -213,14 +217,11 @@ def _source(source: Any) -> Any:
     return FunctionReward(source.function) if isinstance(source, RewardFunction) else source
 
 
-def _prompts(config: RunConfig, rows: Any) -> Prompts:
-    from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+def _prompts(config: RunConfig, given: Any) -> Prompts | PromptStream:
+    from rlaif_core.prompts import prompts_for
 
-    table = config.prompts
-    change = load_function(table.map) if table.map else None
-    rows = load_prompts(table) if rows is None else prompts_of(rows, table, change)
-    prompts = Prompts(rows, seed=config.run.seed, shuffle=table.shuffle)
-    prompts.check(table.batch)
+    prompts = prompts_for(config.prompts, config.run.seed, given)
+    prompts.check(config.prompts.batch)
     return prompts
 
 

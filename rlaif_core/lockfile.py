@@ -150,5 +150,7 @@ def _source(entry: Entry) -> str:
 
 def _again(part: str) -> str:
     kind = part.partition(" ")[0]
-    keyword = {"action": "actions=[...]", "reward": "rewards={...}"}.get(kind, f"{kind}=...")
+    keyword = {"action": "actions=[...]", "observer": "observers=[...]", "reward": "rewards={...}"}.get(
+        kind, f"{kind}=..."
+    )
     return f"resume it from Python with that object: rlaif_core.resume(folder, {keyword})"

@@ -26,13 +26,19 @@ def sigmoid(scores: ArrayLike) -> Array:
 
 
 def fit_logistic(
-    features: Array, outcomes: Array, *, ridge: float | Array, centre: Array, weights: Array | None = None
+    features: Array,
+    outcomes: Array,
+    *,
+    ridge: float | Array,
+    centre: Array,
+    weights: Array | None = None,
+    start: Array | None = None,
 ) -> Array:
     """Coefficients [F] of a logistic regression of `outcomes` [n] in [0, 1] on `features` [n, F], pulled to `centre`.
 
     They minimise the negative log-likelihood (by `weights` [n]) plus ridge / 2 * (coefficient - centre)^2, which is
-    strictly convex for a positive `ridge` (a number, or one a coefficient). Newton's method, each step halved until the
-    objective falls.
+    strictly convex for a positive `ridge` (a number, or one a coefficient). Newton's method, from `start` or the
+    centre, each step halved until the objective falls.
     """
     ridge = np.broadcast_to(np.asarray(ridge, dtype=np.float64), centre.shape)
     weights = np.ones(len(outcomes)) if weights is None else weights
@@ -42,7 +48,7 @@ def fit_logistic(
         losses = np.logaddexp(0, scores) - outcomes * scores
         return float(weights @ losses + (ridge * (at - centre) ** 2).sum() / 2)
 
-    at = centre.astype(np.float64)
+    at = np.array(centre if start is None else start, dtype=np.float64)
     value = objective(at)
     for _ in range(100):
         expected = sigmoid(features @ at)

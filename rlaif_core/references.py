@@ -26,7 +26,7 @@ def judges_named(listing: Listing, options: Mapping[str, Any], known: Iterable[s
         takes = parameters(listing.offer.resolve())
     named: dict[str, list[str]] = {}
     if "judge" in takes and isinstance(name := options.get("judge"), str):
-        named["judge"] = [name]
+        named["judge"] = [str(name)]  # a value out of the environment would be shown as it was written
     if "judges" in takes and isinstance(names := options.get("judges"), list | tuple):
         named["judges"] = [str(name) for name in names]
     for name in (name for names in named.values() for name in names):

@@ -124,7 +124,7 @@ def run(
     """Train as `config` (or the TOML file of that path) says and return the metrics of every step.
 
     Objects may take the place of tables: policy, prompts (rows or `Prompt`s), actions (a list), rewards
-    (name -> source, beside the configured ones), credit, optimiser.
+    (name -> source, beside the configured ones), credit, optimiser, observers (a list).
     """
     from rlaif_core.assemble import assemble, open_folder
     from rlaif_core.config import RunConfig

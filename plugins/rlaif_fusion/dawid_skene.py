@@ -17,7 +17,7 @@ from rlaif_core.logistic import Array
 Votes = NDArray[np.int64]
 STEPS = 500
 CLOSE = 1e-8
-"""EM ends when a step raises the objective by less than this, relative to its size."""
+"""EM ends when a step raises the objective by less than this an item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,7 @@ def dawid_skene(
     *,
     categories: int | None = None,
     trusted: Votes | None = None,
+    counts: Array | None = None,
     leaning: Array | None = None,
     smoothing: float = 0.1,
     mirrored: bool = False,
@@ -44,34 +45,40 @@ def dawid_skene(
     """Fit `votes` [N, S] (numbers of categories, -1 for nothing said) of items that are of one of `truths` classes.
 
     There are `categories` of votes, as many as truths by default. `trusted` [N] fixes what is known to be true (-1
-    elsewhere). `leaning` [V, K] says how much a vote of each category speaks for each truth in the first guess (by
-    default each for its own): it decides which of the mirror images of the solution is found, and that a source counts
-    as adversarial which opposes the rest. `smoothing` are votes of each category added to every row of a confusion
-    matrix. `mirrored`: exchanging the answers of a pair (truths and categories in reverse) changes nothing; there is
-    then no prior, and half as many numbers to learn. Deterministic; nothing depends on the order of items or sources.
+    elsewhere), `counts` [N] how often each item is there. `leaning` [V, K] says how much a vote of each category speaks
+    for each truth in the first guess (by default each for its own): it decides which of the mirror images of the
+    solution is found, and that a source counts as adversarial which opposes the rest. `smoothing` are votes of each
+    category added to every row of a confusion matrix. `mirrored`: exchanging the answers of a pair (truths and
+    categories in reverse) changes nothing; there is then no prior, and half as many numbers to learn. Deterministic;
+    nothing depends on the order of items or sources.
     """
     categories = categories or truths
     _check(votes, truths, categories, trusted)
     leaning = np.eye(categories, truths) if leaning is None else leaning
-    shown = (votes[:, :, None] == np.arange(categories)).astype(np.float64)  # [N, S, V]
     known = np.full(len(votes), -1) if trusted is None else trusted
+    # Items with the same votes are one item, seen more often.
+    alike, place = np.unique(np.column_stack([votes, known]), axis=0, return_inverse=True)
+    count = np.bincount(place.ravel(), counts, len(alike)).astype(np.float64)
+    known = alike[:, -1]
+    shown = (alike[:, :-1, None] == np.arange(categories)).astype(np.float64)  # [N, S, V]
     posterior = _fixed(_guess(shown, leaning), known)
     objective: list[float] = []
     for _ in range(STEPS):
-        prior, confusion = _maximise(posterior, shown, smoothing, mirrored)
+        prior, confusion = _maximise(posterior * count[:, None], shown, smoothing, mirrored)
         joint = np.log(prior) + np.einsum("nsv,skv->nk", shown, np.log(confusion))
         joint = np.where((known[:, None] >= 0) & (np.arange(truths) != known[:, None]), -np.inf, joint)
         likelihood = np.logaddexp.reduce(joint, axis=1)
         posterior = np.exp(joint - likelihood[:, None])
         added = smoothing * (np.log(confusion).sum() + (0 if mirrored else np.log(prior).sum()))
-        objective.append(float(likelihood.sum() + added))
-        if len(objective) > 1 and objective[-1] - objective[-2] <= CLOSE * abs(objective[-2]):
+        objective.append(float(count @ likelihood + added))
+        if len(objective) > 1 and objective[-1] - objective[-2] <= CLOSE * count.sum():
             break
+    posterior = posterior[place.ravel()]
     return DawidSkene(posterior=posterior, confusion=confusion, prior=prior, objective=tuple(objective))
 
 
 def _maximise(posterior: Array, shown: Array, smoothing: float, mirrored: bool) -> tuple[Array, Array]:
-    """Prior [K] and confusion matrices [S, K, V] that are likeliest, given the posterior."""
+    """Prior [K] and confusion matrices [S, K, V] that are likeliest; `posterior` is times how often each item is."""
     counts = np.einsum("nk,nsv->skv", posterior, shown) + smoothing
     if mirrored:
         counts = counts + counts[:, ::-1, ::-1]

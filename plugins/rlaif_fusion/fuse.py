@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,14 +16,12 @@ from rlaif_core.logistic import Array
 from rlaif_fusion.dawid_skene import dawid_skene
 from rlaif_fusion.joint import joint_model
 from rlaif_fusion.pairs import GRADES, Pairs, Said, gather, truths
-from rlaif_fusion.reliability import error_correlations, excess_agreement, reliabilities
-from rlaif_fusion.stacking import design, frozen, probabilities, read_off, stack
+from rlaif_fusion.reliability import dependent, error_correlations, reliabilities
+from rlaif_fusion.stacking import Design, design, frozen, probabilities, read_off, stack
 
 Method = Literal["auto", "majority", "dawid_skene", "joint", "stacking"]
 ENOUGH = 20
 """Trusted labels from which on "auto" learns the weights from them."""
-SUSPICIOUS = 0.1
-"""Excess of agreement from which on a note says that two sources may not be independent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +72,10 @@ def fuse(
 
     Methods: "majority" (every source's evidence alike), "dawid_skene" (reliabilities from the votes alone, trusted
     labels fixed), "joint" (a latent preference, and biases by position and length), "stacking" (weights from trusted
-    labels, pulled to those of the other methods, which then see no label). "auto" stacks where there are twenty trusted
-    labels (of both kinds, unless mirrored), otherwise it is "joint" where positions, lengths or features are given,
-    else "dawid_skene". The same arguments give the same result.
+    labels, pulled to those of the two models before). "auto" stacks where there are twenty trusted labels (of both
+    kinds, unless mirrored), otherwise it is "joint" where positions, lengths or features are given, else "dawid_skene".
+    Models of votes take most sources to be right more often than wrong; where that may not hold, trust some labels.
+    The same arguments give the same result.
     """
     if method not in get_args(Method):
         raise ConfigError(f"fusion has no method {method!r}; there are {', '.join(get_args(Method))}")
@@ -96,26 +96,26 @@ def fuse(
     elif chosen == "stacking":
         if not known:
             raise DataError("stacking learns from trusted labels, but there are none; give some, or take dawid_skene")
-        centres = {name: read_off(frame, _model(name, pairs, None, mirrored)) for name in ("dawid_skene", "joint")}
-        stacked = stack(frame, truth, centres, seed=seed)
+        models = {name: partial(_weights, name, pairs, frame, mirrored) for name in ("dawid_skene", "joint")}
+        stacked = stack(frame, truth, models, seed=seed)
         coefficients, posterior = stacked.coefficients, probabilities(frame, stacked.coefficients)
-        notes.append(f"weights of {stacked.towards}, pulled to by {stacked.ridge:g}, on {known} trusted labels")
+        notes.append(
+            f"weights from {known} trusted labels, pulled to those of {stacked.towards} as if by {stacked.ridge:.3g}"
+        )
     else:
         posterior = _model(chosen, pairs, truth, mirrored)
         coefficients = read_off(frame, posterior)
-    if known < ENOUGH:
-        notes += [
-            f"{one} and {other} agree {excess:.2f} more often than independent sources would; if one follows the other,"
-            f" they count twice: trusted labels would tell"
-            for (one, other), excess in excess_agreement(pairs, posterior).items()
-            if excess > SUSPICIOUS
-        ]
+    notes += [
+        f"{one} and {other} agree {excess:.0%} more often than independent sources would; where few labels are trusted,"
+        " one that follows the other counts twice"
+        for (one, other), excess in dependent(pairs).items()
+    ]
     fusion = frozen(pairs, frame, coefficients, chosen, tuple(notes))
     silent = ~pairs.spoke.any(1) & (pairs.features.shape[1] == 0)
     found = probabilities(frame, coefficients)
     return Fused(
         probabilities=tuple(None if none else value for none, value in zip(silent, found.tolist(), strict=True)),
-        reliability=reliabilities(pairs, truth, posterior, level),
+        reliability=reliabilities(pairs, truth, posterior, level, partial(_dawid_skene, pairs, truth, mirrored)),
         bias=_biases(pairs, truth, mirrored),
         error_correlation=error_correlations(pairs, truth),
         fusion=fusion,
@@ -131,15 +131,24 @@ def _chosen(method: Method, pairs: Pairs, truth: Array, mirrored: bool) -> str:
     return "joint" if pairs.placed.any() or pairs.lengths.any() or pairs.features.size else "dawid_skene"
 
 
-def _model(name: str, pairs: Pairs, truth: Array | None, mirrored: bool) -> Array:
+def _weights(name: str, pairs: Pairs, frame: Design, mirrored: bool, truth: Array) -> Array:
+    return read_off(frame, _model(name, pairs, truth, mirrored))
+
+
+def _model(name: str, pairs: Pairs, truth: Array, mirrored: bool) -> Array:
     """The model's posterior [N] that the first answer is better."""
     if name == "joint":
         return joint_model(pairs, truth, mirrored=mirrored).posterior
+    return _dawid_skene(pairs, truth, mirrored)
+
+
+def _dawid_skene(pairs: Pairs, truth: Array, mirrored: bool, counts: Array | None = None) -> Array:
     categories = 2 * GRADES + 1
     sides = np.arange(categories) - GRADES
     leaning = np.stack([sides < 0, sides > 0], 1) + (sides == 0)[:, None] / 2
-    known = None if truth is None else np.where(np.isnan(truth), -1, truth).astype(np.int64)
-    fitted = dawid_skene(pairs.grades(), 2, categories=categories, trusted=known, leaning=leaning, mirrored=mirrored)
+    known = np.where(np.isnan(truth), -1, truth).astype(np.int64)
+    options = {"categories": categories, "leaning": leaning, "mirrored": mirrored}
+    fitted = dawid_skene(pairs.grades(), 2, trusted=known, counts=counts, **options)
     return fitted.posterior[:, 1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -13,7 +13,6 @@ from rlaif_core import DataError
 from rlaif_core.fusing import Kind, evidence
 from rlaif_core.logistic import Array, finite
 
-Indices = NDArray[np.int64]
 Said = Sequence[float | None]
 SIDES = (0.0, 0.5, 1.0)
 """What a vote can be: for the second, for neither, for the first."""
@@ -37,8 +36,8 @@ class Pairs:
     @property
     def spoke(self) -> NDArray[np.bool_]:
         """Whether each source said something [N, S]."""
-        known: NDArray[np.bool_] = ~np.isnan(self.evidence)
-        return known
+        there: NDArray[np.bool_] = ~np.isnan(self.evidence)
+        return there
 
     @property
     def votes(self) -> Array:
@@ -49,19 +48,8 @@ class Pairs:
     @property
     def placed(self) -> NDArray[np.bool_]:
         """Of which sources [S] it is known in what order they were shown the answers."""
-        placed: NDArray[np.bool_] = (self.positions != 0).any(0)
-        return placed
-
-    def take(self, rows: Indices | NDArray[np.bool_]) -> Pairs:
-        """Some of the pairs."""
-        parts = {name: getattr(self, name)[rows] for name in ("evidence", "positions", "lengths", "features")}
-        return replace(self, **parts)
-
-    def only(self, source: int) -> Pairs:
-        """The same pairs, with nothing but what one source said."""
-        silent = np.full_like(self.evidence, np.nan)
-        silent[:, source] = self.evidence[:, source]
-        return replace(self, evidence=silent)
+        known: NDArray[np.bool_] = np.abs(self.positions).max(0, initial=0) > 0
+        return known
 
     def grades(self) -> NDArray[np.int64]:
         """What each source said as one of 2 * GRADES + 1 categories [N, S], -1 for nothing; the middle one is neither.

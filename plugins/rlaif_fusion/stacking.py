@@ -7,15 +7,16 @@ model, as hard as cross-validation says, so that few labels do no harm.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from rlaif_core.fusing import Fusion, Weight
 from rlaif_core.logistic import Array, fit_logistic, sigmoid
-from rlaif_fusion.pairs import Indices, Pairs
+from rlaif_fusion.pairs import Pairs
 
-FOLDS = 10
+FOLDS = 5
 RIDGES = tuple(float(ridge) for ridge in np.geomspace(0.1, 1000, 9))
 """How hard weights are pulled, from hardly to hardly moved: in observations that speak for where they came from."""
 EXACT = 1e-3
@@ -30,10 +31,6 @@ class Design:
 
     matrix: Array
     columns: tuple[tuple[int | None, str], ...]
-
-    def take(self, rows: Indices) -> Array:
-        """Some rows of the matrix."""
-        return self.matrix[rows]
 
 
 def design(pairs: Pairs, *, mirrored: bool, length: bool) -> Design:
@@ -80,24 +77,29 @@ class Stacked:
     losses: dict[tuple[str, float], float]
 
 
-def stack(frame: Design, labels: Array, centres: dict[str, Array], *, seed: int = 0) -> Stacked:
-    """Learn from trusted `labels` [N] (1, 0, NaN), pulled to one of the `centres`, which must not have seen them."""
+Model = Callable[[Array], Array]
+"""From trusted labels [N], some of them held back, to the coefficients [C] of a model of the votes."""
+
+
+def stack(frame: Design, labels: Array, models: Mapping[str, Model], *, seed: int = 0) -> Stacked:
+    """Learn from trusted `labels` [N] (1, 0, NaN), pulled to the weights of whichever of the `models` does best on
+    labels that neither it nor the regression has seen."""
     rows = np.flatnonzero(~np.isnan(labels))
-    given, true = frame.take(rows), labels[rows]
+    given, true = frame.matrix[rows], labels[rows]
     folds = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
-    losses: dict[tuple[str, float], float] = {}
-    for name, centre in centres.items():
-        for ridge in RIDGES:
-            total = 0.0
-            for fold in range(FOLDS):
-                out = folds == fold
-                coefficients = _pulled(given[~out], true[~out], centre, ridge)
-                scores = given[out] @ coefficients
-                total += float((np.logaddexp(0, scores) - true[out] * scores).sum())
-            losses[name, ridge] = total / len(rows)
+    losses = {(name, ridge): 0.0 for name in models for ridge in RIDGES}
+    for fold in np.unique(folds):
+        out = folds == fold
+        seen = labels.copy()
+        seen[rows[out]] = np.nan
+        for name, model in models.items():
+            centre = model(seen)
+            for ridge in RIDGES:
+                scores = given[out] @ _pulled(given[~out], true[~out], centre, ridge)
+                losses[name, ridge] += float((np.logaddexp(0, scores) - true[out] * scores).sum()) / len(rows)
     # Among choices as good as each other the one that moves weights least.
     towards, ridge = min(losses, key=lambda choice: (round(losses[choice], 6), -choice[1]))
-    return Stacked(_pulled(given, true, centres[towards], ridge), towards, ridge, losses)
+    return Stacked(_pulled(given, true, models[towards](labels), ridge), towards, ridge, losses)
 
 
 def _pulled(given: Array, true: Array, centre: Array, ridge: float) -> Array:
