@@ -12,12 +12,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.options import Expanded, complaint
+from rlaif_core.recordings import Answers, Format
 
 BUILT_IN_MODEL = "builtin:"
 
@@ -26,6 +27,45 @@ class Table(BaseModel):
     """A table whose keys are all known here."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Tables(Table):
+    """A whole TOML file, each of whose keys is a table."""
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Read a TOML file and apply `key.path=value` overrides; every complaint names the file."""
+        try:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        return cls.of(tables, str(path), overrides)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> Self:
+        """A config from nested mappings, as if they had been read from the file `where`."""
+        tables: dict[str, Any] = _copy(given)
+        for override in overrides:
+            _override(tables, override)
+        for name in tables:
+            if name not in cls.model_fields:
+                close = suggest(name, cls.model_fields).replace("'", "[", 1).replace("'", "]", 1)
+                raise ConfigError(f"{where}: unknown table [{name}]{close}")
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_place(error, cls)}") from None
+
+    def expanded(self) -> Self:
+        """The same config with every `${NAME}` replaced from the environment."""
+        return type(self).model_validate(_expand(self.tables()))
+
+    def tables(self) -> dict[str, Any]:
+        """Nested dicts ready for TOML: defaults included, empty values left out."""
+        plain = self.model_dump(exclude_none=True)
+        return {name: value for name, value in plain.items() if value not in ({}, [])}
 
 
 class RunTable(Table):
@@ -53,6 +93,12 @@ class PromptTable(Table):
     split: str = "train"
     column: str | None = None  # default: "prompt", "messages" or "text", whichever there is
     id: str | None = None  # column with ids; default: "id" where there is one, else the row number
+    format: Literal["prompt"] | Format | None = (
+        None  # how answers are recorded; default: by the columns; "prompt": none
+    )
+    columns: dict[Answers, str] = Field(default_factory=dict)  # what the columns of recorded answers are called here
+    transcripts: bool = False  # texts of "\n\nHuman: ...\n\nAssistant: ..." turns become chat messages
+    broken: Literal["refuse", "skip"] = "refuse"  # rows that cannot be used stop the run, or are left out and counted
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)  # for a dataset that is a function
     system: str | None = None  # a system message put before every prompt
@@ -60,6 +106,8 @@ class PromptTable(Table):
     group: int = Field(default=4, ge=1, le=1_000_000)
     shuffle: bool = True
     limit: int | None = Field(default=None, ge=1)
+    streaming: bool = False  # read rows as they are needed, for what does not fit into memory
+    buffer: int = Field(default=1000, ge=1)  # rows among which a stream is shuffled
 
 
 class Use(BaseModel):
@@ -114,7 +162,7 @@ class PluginTable(Table):
     require: list[str] = Field(default_factory=list)
 
 
-class RunConfig(Table):
+class RunConfig(Tables):
     """A whole run, as read from TOML; `RunConfig.load(path)` or `RunConfig.of(mapping)`."""
 
     run: RunTable = Field(default_factory=RunTable)
@@ -129,48 +177,17 @@ class RunConfig(Table):
     plugins: PluginTable = Field(default_factory=PluginTable)
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
-        """Read a TOML file and apply `key.path=value` overrides; every complaint names the file."""
-        try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from None
-        return cls.of(tables, str(path), overrides)
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> RunConfig:
-        """A config from nested mappings, as if they had been read from the file `where`."""
-        tables: dict[str, Any] = _copy(given)
-        for override in overrides:
-            _override(tables, override)
-        for name in tables:
-            if name not in cls.model_fields:
-                close = suggest(name, cls.model_fields).replace("'", "[", 1).replace("'", "]", 1)
-                raise ConfigError(f"{where}: unknown table [{name}]{close}")
-        try:
-            config = cls.model_validate(tables)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {_place(error)}") from None
+    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> Self:
+        config = super().of(given, where, overrides)
         names = [reward.name for reward in config.rewards]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f'{where}: two [[rewards]] are called {twice[0]!r}; give each its own name = "..."')
         return config
 
-    def expanded(self) -> RunConfig:
-        """The same config with every `${NAME}` replaced from the environment."""
-        return RunConfig.model_validate(_expand(self.tables()))
-
     def chosen(self) -> list[Use]:
         """Every table that names an offer."""
         single = [table for table in (self.policy, self.credit, self.optimiser) if table]
         return [*single, *self.actions, *self.judges.values(), *self.rewards, *self.observers]
-
-    def tables(self) -> dict[str, Any]:
-        """Nested dicts ready for TOML: defaults included, empty values left out."""
-        plain = self.model_dump(exclude_none=True)
-        return {name: value for name, value in plain.items() if value not in ({}, [])}
 
 
 def _copy(value: Any) -> Any:
@@ -202,7 +219,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
         ) from None
 
 
-def _place(error: ValidationError) -> str:
+def _place(error: ValidationError, file: type[Tables]) -> str:
     """`[run] key 'steps' ...`, with a suggestion where the key is unknown."""
     detail = error.errors()[0]
     location = [str(part) for part in detail["loc"]]
@@ -210,7 +227,7 @@ def _place(error: ValidationError) -> str:
     if detail["type"] == "missing":
         return f"table [{table}] is missing" if not key else f"[{table}] needs the key {location[-1]!r}"
     if detail["type"] == "extra_forbidden":
-        field = RunConfig.model_fields[table].annotation
+        field = file.model_fields[table].annotation
         known = getattr(field, "model_fields", {})
         return f"unknown key {key!r} in [{table}]{suggest(key, known) or '.'} Keys: {', '.join(known)}"
     if detail["type"] == "list_type":

@@ -105,17 +105,20 @@ class Question:
 
     `form` "score" asks about each answer by itself, "compare" about two against each other, "rank" about all of them
     at once; of the last two only the differences between the outcomes count, so that a judge which only scores may
-    ignore the form. `reference` is an answer known to be good, where there is one.
+    ignore the form. `levels` describe what a score may be, the worst first (none: as the judge likes); `reference` is
+    an answer known to be good, where there is one.
     """
 
     prompt: Prompt
     answers: tuple[str, ...]
     rubric: str = ""
     form: Form = "score"
+    levels: tuple[str, ...] = ()
     reference: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
+        object.__setattr__(self, "levels", tuple(self.levels))
         if self.form not in get_args(Form):
             raise FeedbackError(f"a question's form is {self.form!r}, but must be one of {', '.join(get_args(Form))}")
         if self.form == "compare" and len(self.answers) != 2:
@@ -124,9 +127,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A judge's reply to a `Question`: one outcome for each of its answers, in their order."""
+    """A judge's reply to a `Question`: one outcome for each of its answers, in their order.
+
+    `measured` holds what may be known about the asking itself, by name: "disagreement" between the two orders in which
+    answers were shown (0 to 1), "confidence" (0 to 1), "position_bias" (above 0: towards the first), "margin" (of the
+    first of two answers, as the orders have it on average), and how many "calls", "tokens_in", "tokens_out" it took.
+    """
 
     outcomes: tuple[Outcome, ...]
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A label's score from any sequence-classification checkpoint of transformers."""
+"""A label's score from any trained classifier: one that `rlaif fit` wrote, or a sequence classifier of transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from rlaif_core import ConfigError, Failed, Outcome, Rollouts, Score
 from rlaif_core.errors import suggest
-from rlaif_rewards.checkpoint import Checkpoint, Framing, Precision
+from rlaif_rewards.checkpoint import Precision
+from rlaif_rewards.reading import Framing, Shown
+from rlaif_rewards.scorer import load_scorer
 
 Measure = Literal["prob", "logit", "logodds"]
 
@@ -22,7 +24,8 @@ class Classifier:
     is the raw output. Labels exclude one another (softmax), unless the model says that it is multi-label or has but one
     (sigmoid); `multi_label` overrides that. `negate` turns the sign, for a label that should not occur.
     `with_prompt` shows the prompt too: "pair", "joined", or "chat" (the model's chat template); of a chat, "pair" and
-    "joined" take the last message. What exceeds `max_length` (0: the model's) is cut, and the reason says so.
+    "joined" take the last message; by default a folder of `rlaif fit` is shown what it was fitted on, any other model
+    the answer alone. What exceeds `max_length` (0: the model's) is cut, and the reason says so.
     """
 
     def __init__(
@@ -32,31 +35,30 @@ class Classifier:
         score: Measure = "prob",
         negate: bool = False,
         multi_label: bool | None = None,
-        with_prompt: Framing = "none",
+        with_prompt: Framing | None = None,
         max_length: int = 0,
         batch: int = 32,
         dtype: Precision = "float32",
         device: str = "auto",
     ) -> None:
-        self.checkpoint = Checkpoint(
+        self.scorer = load_scorer(
             model, framing=with_prompt, max_length=max_length, batch=batch, dtype=dtype, device=device
         )
-        self.label = _index(label, self.checkpoint.labels, model)
-        kind = self.checkpoint.model.config.problem_type
-        if kind == "regression" and score != "logit":
+        self.label = _index(label, self.scorer.labels, model)
+        if self.scorer.problem == "regression" and score != "logit":
             raise ConfigError(f"{model!r} predicts a number, not a probability; set score = 'logit'")
-        stated = kind == "multi_label_classification" if multi_label is None else multi_label
-        self.independent = stated or len(self.checkpoint.labels) == 1
+        stated = self.scorer.problem == "independent" if multi_label is None else multi_label
+        self.independent = stated or len(self.scorer.labels) == 1
         self.measure, self.negate = score, negate
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
-        texts = self.checkpoint.encode(rollouts)
-        values = _measured(self.checkpoint.logits(texts), self.label, self.measure, self.independent)
-        pairs = zip(texts, values.tolist(), values.isfinite().tolist(), strict=True)
-        return [self._outcome(value, text.note) if fine else _broken(value) for text, value, fine in pairs]
+        read = self.scorer.read(Shown.all_of(rollouts))
+        values = _measured(read.logits, self.label, self.measure, self.independent)
+        pairs = zip(read.notes, values.tolist(), values.isfinite().tolist(), strict=True)
+        return [self._outcome(value, note) if fine else _broken(value) for note, value, fine in pairs]
 
     def _outcome(self, value: float, note: str) -> Score:
-        name = self.checkpoint.labels[self.label]
+        name = self.scorer.labels[self.label]
         said = f"{self.measure} of {name} is {value:.3f}"
         return Score(-value if self.negate else value, f"{said}{', negated' if self.negate else ''}{note}")
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Literal
 
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Prompt, Rollouts, Score
-from rlaif_rewards.checkpoint import Framing
 from rlaif_rewards.instruments import UNIT_SCALE, Answers, Opinions, Scale, by_judge, insist, without
+from rlaif_rewards.reading import Framing
 from rlaif_rewards.scorer import Scorer, load_scorer
 
 Combine = Literal["max", "any", "sum"]

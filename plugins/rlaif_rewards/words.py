@@ -50,6 +50,11 @@ def characters(text: str) -> list[str]:
     return regex.findall(r"\X", " ".join(visible.split()))
 
 
+def split(text: str, unit: Literal["words", "characters"]) -> list[str]:
+    """The words or characters of a text."""
+    return words(text) if unit == "words" else characters(text)
+
+
 def counted(rollouts: Rollouts, unit: Unit) -> list[Sequence[Hashable]]:
     """For each answer its tokens (those that the policy chose, the end of sequence too), words or characters.
 
@@ -57,8 +62,7 @@ def counted(rollouts: Rollouts, unit: Unit) -> list[Sequence[Hashable]]:
     """
     if unit == "tokens":
         return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, last_turn(rollouts.mask), strict=True)]
-    split = words if unit == "words" else characters
-    return [split(completion) for completion in rollouts.completions]
+    return [split(completion, unit) for completion in rollouts.completions]
 
 
 def last_turn(mask: Tensor) -> Tensor:

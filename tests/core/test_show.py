@@ -58,8 +58,16 @@ def test_a_shared_group_of_options_explains_itself() -> None:
 
 
 def test_kinds_have_a_singular() -> None:
-    kinds = ["policies", "actions", "judges", "rewards", "credits", "optimisers"]
-    assert [singular(kind) for kind in kinds] == ["policy", "action", "judge", "reward", "credit", "optimiser"]
+    kinds = ["policies", "actions", "judges", "rewards", "credits", "optimisers", "observers"]
+    assert [singular(kind) for kind in kinds] == [
+        "policy",
+        "action",
+        "judge",
+        "reward",
+        "credit",
+        "optimiser",
+        "observer",
+    ]
     assert [kind_named(word) for word in ("policy", "Rewards", "optimiser")] == ["policies", "rewards", "optimisers"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import datasets
 import pytest
 
 import checkpoints
@@ -15,9 +17,12 @@ from rlaif_core.cli import main
 from rlaif_core.plugins import module_of
 from rlaif_core.testing import make_rollouts
 from rlaif_rewards.classifier import Classifier
+from rlaif_rewards.fit.config import FitConfig
+from rlaif_rewards.reward_model import RewardModel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml"))
+CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml") if "[optimiser]" in path.read_text())
+FITS = sorted(EXAMPLES.glob("fit/*.toml"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +47,46 @@ def test_every_file_is_in_the_list() -> None:
             assert f"| `{path.name}` |" in listed
 
 
+@pytest.mark.parametrize("path", FITS, ids=lambda path: path.stem)
+def test_what_fits_is_in_the_list_and_makes_sense(path: Path) -> None:
+    assert f"| `fit/{path.name}` |" in (EXAMPLES / "README.md").read_text()
+    assert FitConfig.load(path).expanded().fit.out.startswith("runs/")
+
+
+def test_a_classifier_is_fitted_to_votes(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    words = {"hate_speech": "oaf", "offensive_language": "lout", "neither": "bee"}
+    rows = []
+    for number in range(90):
+        label = list(words)[number % 3]
+        text = " ".join([*draw.choices(["the", "no", "in", "on", "it"], k=5), words[label]])
+        rows.append({"tweet": text, **{name: 2 * (name == label) + (name == "neither") for name in words}})
+    write(tmp_path / "real" / "data" / "safety_hate_offensive.jsonl", rows)
+    checkpoints.checkpoint(tmp_path / "real" / "models" / "tiny-chat", "llama")
+    out = tmp_path / "fitted"
+    with checkpoints.quiet():
+        assert main(["fit", "examples/fit/toxicity.toml", "--out", str(out)]) == 0
+        reward = Classifier(str(out), label="neither")
+    fine, rude = reward.score(make_rollouts(["it is the bee", "it is the oaf"]))
+    assert fine.value > rude.value
+
+
+def test_a_reward_model_is_fitted_to_preferences(tmp_path: Path) -> None:
+    rows = [row(f"a kind answer {n % 7}", f"a rude answer {n % 5}", opening=f"question {n}") for n in range(60)]
+    write(tmp_path / "real" / "data" / "pref_hh_harmless.jsonl", rows)
+    checkpoints.checkpoint(tmp_path / "real" / "models" / "tiny-chat", "llama")
+    out = tmp_path / "fitted"
+    with checkpoints.quiet():
+        assert main(["fit", "examples/fit/harmless.toml", "--out", str(out)]) == 0
+        reward = RewardModel(str(out))
+        kind, rude = reward.score(make_rollouts([("a kind answer", "a rude answer")], prompts=["Hi"]))
+    assert kind.value > rude.value
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(its) + "\n" for its in rows))
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_it_resolves(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"examples/{name}"]) == 0
@@ -55,6 +100,14 @@ def test_the_tiny_one_is_the_demo() -> None:
     for each in (tables, demo):
         each["run"].pop("save_every")
     assert tables == demo
+
+
+def test_the_labelling_labels(tmp_path: Path) -> None:
+    few = ["--set", "prompts.limit=12", "--out", str(tmp_path / "labels")]
+    assert main(["label", "examples/label.toml", *few]) == 0
+    rows = datasets.load_from_disk(str(tmp_path / "labels" / "preferences")).to_list()
+    assert rows
+    assert all(row["probability"] > 0.55 for row in rows)
 
 
 def test_the_tiny_one_runs(tmp_path: Path) -> None:
@@ -94,6 +147,16 @@ def test_transcripts_become_prompts_and_pairs() -> None:
     assert hh.pair(row("a" * 800, "b"), fold=1) is None
     earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
     assert hh.pair(earlier, fold=1) is None
+
+
+def test_whole_conversations_become_pairs_with_their_opening() -> None:
+    hh = example("hh.py")
+    found = hh.whole(row("a", "b"))
+    assert [message["role"] for message in found["prompt"]] == ["user", "assistant", "user"]
+    assert (found["chosen"], found["rejected"], found["opening"]) == ("a", "b", "Hi")
+    assert hh.whole(row("a", "a")) is hh.whole(row("", "b")) is None
+    earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
+    assert hh.whole(earlier) is None
 
 
 @pytest.mark.parametrize("kind", ["opening", "pair"])

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from rlaif_core import ConfigError, Prompt
 from rlaif_core.testing import make_rollouts
 from rlaif_rewards.checkpoint import Checkpoint
+from rlaif_rewards.reading import Shown
 
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "gpt_neox", "qwen3")
 PADS = ("own", "eos", "none")  # RoBERTa counts positions from its padding id, so it always has one
@@ -28,7 +29,7 @@ def alone(folder: str, tokens: list[int]) -> torch.Tensor:
 
 
 def texts(checkpoint: Checkpoint, *answers: str, prompt: Prompt | str = "is it"):
-    return checkpoint.encode(make_rollouts([answers], prompts=[prompt]))
+    return checkpoint.encode(Shown.all_of(make_rollouts([answers], prompts=[prompt])))
 
 
 @pytest.mark.parametrize(("family", "pad"), [case for case in product(FAMILIES, PADS) if case != ("roberta", "none")])
@@ -114,7 +115,7 @@ def test_what_is_too_long_is_cut_and_counted(classifier) -> None:
     (kept,) = texts(end, "yes no red blue", prompt="it ")
     assert end.tokeniser.decode(kept.tokens) == "red blue </s>"
     assert kept.cut == 3
-    assert Checkpoint(folder, framing="none", max_length=10_000).encode(make_rollouts(["yes " * 99]))[0].cut == 35
+    assert Checkpoint(folder, framing="none", max_length=10_000).encode([Shown("", "yes " * 99)])[0].cut == 35
 
 
 def test_as_many_tokens_as_the_model_has_positions(classifier) -> None:
@@ -152,7 +153,7 @@ def test_frozen_in_eval_mode_and_full_precision_at_the_end(classifier) -> None:
         ({"family": "bert", "embeddings": 9}, {}, "the tokeniser has 14 tokens, but the model 9 embeddings"),
         ({"family": "llama", "template": False}, {"framing": "chat"}, "has no chat template; set with_prompt to"),
         ({"family": "llama"}, {"batch": 0}, "batch must be at least 1"),
-        ({"family": "llama"}, {"max_length": -1}, "max_length 0"),
+        ({"family": "llama"}, {"max_length": -1}, "max_length must be at least 1, or 0"),
         ({"family": "llama"}, {"device": "cudda"}, "device 'cudda' cannot be used here: "),
         ({"family": "llama"}, {"device": "cuda:99"}, "device 'cuda:99' cannot be used here: "),
     ],

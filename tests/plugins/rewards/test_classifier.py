@@ -85,7 +85,7 @@ def test_negate_and_reason(classifier) -> None:
 
 def test_log_odds_do_not_saturate(classifier) -> None:
     source = Classifier(classifier("bert"), label="good", score="logodds")
-    source.checkpoint.model.classifier.weight *= 1000
+    source.scorer.checkpoint.model.classifier.weight *= 1000
     odds = values(source)
     assert all(math.isfinite(value) for value in odds)
     assert max(abs(value) for value in odds) > 100
@@ -113,7 +113,7 @@ def test_what_was_cut_is_in_the_reason(classifier) -> None:
 @pytest.mark.parametrize("score", ["prob", "logit", "logodds"])
 def test_what_is_not_a_number_is_a_failure(classifier, score: str) -> None:
     source = Classifier(classifier("bert"), label="good", score=score)
-    source.checkpoint.model.classifier.bias.fill_(math.nan)
+    source.scorer.checkpoint.model.classifier.bias.fill_(math.nan)
     outcomes = source.score(ROLLOUTS)
     assert all(isinstance(outcome, Failed) for outcome in outcomes)
     assert "the classifier computed nan; its weights or its precision" in outcomes[0].reason

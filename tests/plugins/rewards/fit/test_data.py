@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif_core import DataError
+from rlaif_rewards.fit.config import DataTable
+from rlaif_rewards.fit.data import labelled, preferences
+
+GOOD = {"text": "a b", "label": "x"}
+PAIR = {"chosen": "yes", "rejected": "no"}
+
+
+def table(folder: Path, rows: list[dict[str, Any]], **columns: Any) -> DataTable:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return DataTable(files=str(path), **columns)
+
+
+def test_labels_are_texts_in_a_fixed_order(tmp_path: Path) -> None:
+    rows = [{"text": f"t{n}", "label": value} for n, value in enumerate([True, False, True])]
+    found = labelled(table(tmp_path, rows, label="label"))
+    assert found.labels == ("false", "true")
+    assert found.targets.tolist() == [[0, 1], [1, 0], [0, 1]]
+    assert [shown.answer for shown in found.shown] == ["t0", "t1", "t2"]
+    assert found.groups == ("t0", "t1", "t2")
+
+
+def test_labels_may_be_renamed_and_merged(tmp_path: Path) -> None:
+    rows = [{"text": f"t{n}", "label": n} for n in (0, 1, 2)]
+    named = {"2": "fine", "0": "toxic", "1": "toxic"}
+    found = labelled(table(tmp_path, rows, label="label", labels=named))
+    assert found.labels == ("fine", "toxic")
+    assert found.targets[:, 1].tolist() == [1, 1, 0]
+
+
+def test_votes_are_shares(tmp_path: Path) -> None:
+    rows = [{"text": "t", "bad": "1", "good": "3"}, {"text": "u", "bad": 2, "good": 0}]
+    found = labelled(table(tmp_path, rows[:1] * 2, votes=["bad", "good"]))
+    assert found.targets.tolist() == [[0.25, 0.75]] * 2
+
+
+def test_a_prompt_is_shown_and_groups_the_rows(tmp_path: Path) -> None:
+    rows = [{"q": "why ?", "a": "so", "l": "x"}, {"q": "why ?", "a": "no", "l": "y"}]
+    found = labelled(table(tmp_path, rows, text="a", prompt="q", label="l"))
+    assert (found.shown[0].context, found.shown[0].answer) == ("why ?", "so")
+    assert len(set(found.groups)) == 1
+    chat = [{**row, "q": [{"role": "user", "content": "why ?"}]} for row in rows]
+    found = labelled(table(tmp_path, chat, text="a", prompt="q", label="l"))
+    assert found.shown[1].conversation[-1] == {"role": "assistant", "content": "no"}
+    assert labelled(
+        table(tmp_path, [{**r, "g": n} for n, r in enumerate(rows)], text="a", prompt="q", label="l", group="g")
+    ).groups == ("0", "1")
+
+
+def test_unlabelled_rows_are_dropped_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [GOOD, {"text": "b", "label": None}, {"text": "c", "label": "y"}]
+    assert len(labelled(table(tmp_path, rows, label="label", unlabelled="drop"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "complaint"),
+    [
+        (
+            {"text": "a"},
+            {"label": "label"},
+            "row-1: column 'label' is null, but must be a label; mend the row, or drop",
+        ),
+        ({"text": "a", "label": ""}, {"label": "labl"}, "row-0: column 'labl' is missing; did you mean 'label'"),
+        ({"text": " ", "label": "y"}, {"label": "label"}, "row-1: column 'text' is empty"),
+        ({"text": "", "label": "y"}, {"label": "label"}, "row-1' is empty"),
+        (
+            {"text": "a", "label": "z"},
+            {"label": "label", "labels": {"x": "x"}},
+            "row-1: column 'label' says 'z', which",
+        ),
+        ({"text": "a", "label": "x"}, {"label": "label"}, "every row is 'x': with one label there is nothing to tell"),
+        ({"text": "a", "label": "x", "v": 0, "w": 0}, {"votes": ["v", "w"]}, "row-0: column 'v' is a NoneType|null"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_named_by_row_and_column(
+    tmp_path: Path, row: dict[str, Any], columns: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        labelled(table(tmp_path, [GOOD, row], **columns))
+
+
+def test_a_vote_by_nobody_is_no_label(tmp_path: Path) -> None:
+    rows = [{"text": "a", "v": 1, "w": 0}, {"text": "b", "v": 0, "w": 0}]
+    with pytest.raises(DataError, match="row-1: column 'v' and the other votes are all 0; drop such rows"):
+        labelled(table(tmp_path, rows, votes=["v", "w"]))
+
+
+def test_pairs_of_every_kind(tmp_path: Path) -> None:
+    found = preferences(table(tmp_path, [PAIR, {"chosen": "b", "rejected": "a"}]))
+    assert found.targets.tolist() == [[1, 0, 0]] * 2
+    assert (found.people, found.annotators.tolist(), found.margins.tolist()) == ((), [-1, -1], [0, 0])
+    rows = [{**PAIR, "t": False, "m": 2, "who": "b"}, {**PAIR, "rejected": "yes", "t": True, "m": 0.5, "who": "a"}]
+    found = preferences(table(tmp_path, rows, tie="t", margin="m", annotator="who"))
+    assert found.targets.tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert (found.people, found.annotators.tolist(), found.margins.tolist()) == (("a", "b"), [1, 0], [2, 0.5])
+    found = preferences(table(tmp_path, [{**PAIR, "p": 0.7}], probability="p"))
+    assert found.targets[0].tolist() == pytest.approx([0.7, 0, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "complaint"),
+    [
+        ({**PAIR, "rejected": ""}, {}, "row-0: column 'rejected' is empty"),
+        ({"chosen": "a"}, {}, "row-0: column 'rejected' is missing. Columns: "),
+        ({"chosen": "a", "rejected": "a"}, {}, "row-0: column 'rejected' holds the same text as 'chosen', so neither"),
+        ({**PAIR, "m": math.nan}, {"margin": "m"}, "row-0: column 'm' is NaN, but must be 0 or more"),
+        ({**PAIR, "m": "nan"}, {"margin": "m"}, "row-0: column 'm' is 'nan', but must be 0 or more"),
+        ({**PAIR, "m": -1}, {"margin": "m"}, "row-0: column 'm' is -1, but must be 0 or more"),
+        ({**PAIR, "p": 1.2}, {"probability": "p"}, "row-0: column 'p' is 1.2, but must be a probability"),
+        ({**PAIR, "t": "perhaps"}, {"tie": "t"}, "row-0: column 't' is 'perhaps', but must be true or false"),
+        ({**PAIR, "q": "why ?", "chosen": 7}, {"prompt": "q"}, "row-0: column 'chosen' is a int, but must be a text"),
+    ],
+)
+def test_pairs_that_cannot_be_learnt_from(
+    tmp_path: Path, row: dict[str, Any], columns: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        preferences(table(tmp_path, [row], **columns))
+
+
+def test_files_are_spoken_of_by_the_table_that_names_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        labelled(DataTable(files=str(tmp_path / "none.jsonl"), label="x"))
+    assert "there is no such file" in str(raised.value)
+    assert any("[data]" in note for note in raised.value.__notes__)

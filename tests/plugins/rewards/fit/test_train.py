@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from rlaif_core import TrainingError
+from rlaif_rewards.fit.config import FitConfig
+from rlaif_rewards.fit.data import Labelled, Preferences
+from rlaif_rewards.fit.train import Trainee, train
+from rlaif_rewards.scorer import load_scorer
+
+SMALL = {"hidden": 32, "layers": 1, "heads": 2, "vocabulary": 400, "max_length": 32, "epochs": 6, "lr": 3e-3}
+
+
+def config(target: str = "classifier", **tables: Any) -> FitConfig:
+    data = {"label": "x"} if target == "classifier" else {}
+    fit = {"kind": "transformer", "target": target, **tables.pop("fit", {})}
+    return FitConfig.of({"data": data, "fit": fit, "transformer": {**SMALL, **tables.pop("transformer", {})}})
+
+
+def folder_of(trainee: Trainee, folder: Path, framing: str = "none") -> Any:
+    stated = {"format": 1, "kind": "transformer", "framing": framing, **trainee.save(folder)}
+    (folder / "fit.json").write_text(json.dumps(stated))
+    return load_scorer(str(folder))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_a_new_model_learns_and_its_folder_says_the_same(toy: Labelled, tmp_path: Path) -> None:
+    told: list[str] = []
+    trainee, facts = train(config(), toy, told.append)
+    assert told[0].startswith("epoch 1: validation loss ")
+    curve = facts["validation_loss"]
+    assert min(curve) < 0.3 < curve[0]
+    scorer = folder_of(trainee, tmp_path)
+    logits = scorer.read(toy.shown).logits
+    assert torch.equal(logits, trainee.said(trainee.encode(toy.shown)))
+    assert (logits.argmax(1).numpy() == toy.targets.argmax(1)).mean() > 0.95
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.id2label == {0: "bad", 1: "good"}
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(toy: Labelled) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed + 99)  # what happened before does not matter
+        trainee, _ = train(config(fit={"seed": seed}, transformer={"epochs": 1}), toy, silent)
+        return torch.cat([parameter.flatten() for parameter in trainee.model.parameters()])
+
+    one = weights(0)
+    assert torch.equal(one, weights(0))
+    assert one.shape != weights(1).shape or not torch.equal(one, weights(1))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_checkpoint_is_trained_as_a_reward_model(classifier, pairs: Preferences, tmp_path: Path, family: str) -> None:
+    words = replace(
+        pairs,
+        chosen=tuple(replace(s, answer=s.answer.replace("gem", "green")) for s in pairs.chosen),
+        rejected=tuple(replace(s, answer=s.answer.replace("oaf", "blue")) for s in pairs.rejected),
+    )
+    chosen = config("reward_model", transformer={"model": classifier(family), "epochs": 8, "patience": 8})
+    trainee, _ = train(chosen, words, silent)
+    scorer = folder_of(trainee, tmp_path)
+    assert scorer.labels == ["reward"]
+    better, worse = scorer.read((*words.chosen, *words.rejected)).logits[:, 0].chunk(2)
+    assert (better > worse).float().mean() > 0.9
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.num_labels == 1
+
+
+def test_ties_margins_and_annotators_are_learnt_beside(pairs: Preferences) -> None:
+    targets = pairs.targets.copy()
+    targets[::4] = [0, 1.0, 0]
+    people = np.arange(120) % 3
+    wrong = (people == 2) & (targets[:, 1] == 0)
+    targets[wrong] = targets[wrong][:, ::-1]
+    said = replace(pairs, targets=targets, annotators=people, people=("a", "b", "c"), margins=np.full(120, 0.1))
+    chosen = config("reward_model", fit={"ties": "rao_kupper"}, transformer={"epochs": 15, "patience": 15})
+    _, facts = train(chosen, said, silent)
+    assert facts["reliability"]["c"] < 0.7 < facts["reliability"]["a"]
+    assert facts["tie_strength"] != -0.5
+
+
+def test_dividing_the_head_divides_what_it_says(classifier, toy: Labelled) -> None:
+    for family in ("llama", "bert", "gpt2", "roberta"):
+        trainee = Trainee(config(transformer={"model": classifier(family)}), toy)
+        texts = trainee.encode(toy.shown[:5])
+        before = trainee.said(texts)
+        trainee.cool(2.5)
+        torch.testing.assert_close(trainee.said(texts), before / 2.5, atol=1e-5, rtol=1e-4)
+
+
+def test_training_stops_where_validation_gets_no_better(toy: Labelled) -> None:
+    random = np.random.default_rng(0)
+    noise = replace(toy, targets=np.eye(2)[random.integers(2, size=120)])
+    chosen = config(transformer={"epochs": 40, "patience": 1, "lr": 1e-2})
+    _, facts = train(chosen, noise, silent)
+    assert len(facts["validation_loss"]) < 20
+
+
+def test_a_loss_that_is_no_number_stops_and_says_so(toy: Labelled) -> None:
+    broken = replace(toy, targets=np.full_like(toy.targets, math.nan))
+    with pytest.raises(TrainingError, match=r"in epoch 1; lower \[transformer\] lr"):
+        train(config(), broken, silent)
