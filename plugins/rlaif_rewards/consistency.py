@@ -13,7 +13,7 @@ from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Rollouts, S
 from rlaif_rewards.clusters import masses
 from rlaif_rewards.entailment import Related, Relation, missing, relating
 from rlaif_rewards.groups import chance_free, commonness, grouped, replied
-from rlaif_rewards.instruments import UNIT_SCALE, Scale
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale
 from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
 from rlaif_rewards.sentences import sentences
 
@@ -42,7 +42,7 @@ class Consistency:
         diversity: float = 1.0,
         abstention: float = 0.0,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not 0 <= diversity <= 1:
             raise ConfigError(f"consistency: diversity is {diversity:g}, but must be from 0 to 1")

@@ -9,7 +9,7 @@ from typing import Literal
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Rollouts, Score
 from rlaif_rewards.clusters import entropy, masses
 from rlaif_rewards.groups import chance_free, commonness, grouped, last_turn_logp, replied
-from rlaif_rewards.instruments import UNIT_SCALE, Scale
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale
 from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
 
 Weights = Literal["count", "length", "raw"]
@@ -40,7 +40,7 @@ class SemanticEntropy:
         diversity: float = 1.0,
         abstention: float = 0.0,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if each == "answer" and weights != "count":
             raise ConfigError("semantic_entropy: weights other than 'count' give one value a group; set each = 'group'")
