@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta  # type: ignore[import-untyped]
+from scipy.stats import beta
 
 from rlaif_core.agreement import Interval
 from rlaif_core.logistic import Array
