@@ -15,12 +15,13 @@ from rlaif_core.files import write_bytes
 from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.plugins import Listing, Plugins
-from rlaif_core.references import handed, in_order, judges_named, wants_policy
+from rlaif_core.references import handed, in_order, resolved
 
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
     from rlaif_core.prompts import Prompts
     from rlaif_core.run import Run
+    from rlaif_core.stream import PromptStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
                 f'table {heading} is missing; add one with use = "..." (`rlaif plugins` lists what there is)'
             )
     chosen, asked = [], set()
-    for part, kind, use in _tables(config, given, in_order(config, plugins)):
+    for part, kind, use in _tables(config, given, in_order(config.judges, plugins)):
         listing = plugins.find(kind, use.use)
         objects_ = handed(listing, use.options, config.judges)
         plugins.options(kind, use.use, {**use.options, **objects_}, objects=objects_)
@@ -71,7 +72,7 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
         chosen.append(Chosen(part, kind, listing, use.options))
     if unheard := set(config.judges) - asked:
         raise ConfigError(
-            f"[judges.{min(unheard)}] is named by no reward; name it with judge = {min(unheard)!r}, or drop it"
+            f"[judges.{min(unheard)}] is asked by nobody; name it with judge = {min(unheard)!r}, or drop it"
         )
     if config.run.updates > config.prompts.batch:
         raise ConfigError(
@@ -97,7 +98,8 @@ def _tables(config: RunConfig, given: set[str], judges: Sequence[str]) -> Iterat
         yield "credit", "credits", config.credit
     if "optimiser" not in given and config.optimiser:
         yield "optimiser", "optimisers", config.optimiser
-    yield from ((f"observer {number} {o.use!r}", "observers", o) for number, o in enumerate(config.observers, 1))
+    if "observers" not in given:
+        yield from ((f"observer {number} {o.use!r}", "observers", o) for number, o in enumerate(config.observers, 1))
 
 
 def _class_of(chosen: Chosen) -> tuple[Any, str]:
@@ -156,14 +158,10 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     prompts = _prompts(config, objects.get("prompts"))
     built: dict[str, Any] = {}
     for chosen in result.chosen:
-        found: dict[str, Any] = {}
-        for option, names in judges_named(chosen.listing, chosen.options, config.judges).items():
-            asked = [built[f"judge {name!r}"] for name in names]
-            found[option] = asked if option == "judges" else asked[0]
-        if wants_policy(chosen.listing):
-            found["policy"] = objects.get("policy", built.get("policy"))
-        options = {key: value for key, value in chosen.options.items() if key not in found}
-        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, options, found)
+        judges = {name: built.get(f"judge {name!r}") for name in config.judges}
+        policy = objects.get("policy", built.get("policy"))
+        parts = resolved(chosen.listing, chosen.options, config.judges, judges, policy)
+        built[chosen.part] = plugins.build(chosen.kind, chosen.listing.offer.name, *parts)
     policy, credit, optimiser = (
         objects[name] if name in objects else built[name] for name in ("policy", "credit", "optimiser")
     )
@@ -176,14 +174,16 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
     loop = Loop(
         policy=policy,
         prompts=prompts,
-        actions=numbered(objects["actions"])
+        actions=numbered("actions", objects["actions"])
         if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
         judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},
         sources=_sources(config, built, objects.get("rewards", {}), contributed),
         credit=credit,
         optimiser=optimiser,
-        observers=[(chosen.part, built[chosen.part]) for chosen in result.of("observers")],
+        observers=numbered("observers", objects["observers"])
+        if "observers" in objects
+        else [(chosen.part, built[chosen.part]) for chosen in result.of("observers")],
         whose=whose,
         seed=table.seed,
         batch=config.prompts.batch,
@@ -217,14 +217,11 @@ def _source(source: Any) -> Any:
     return FunctionReward(source.function) if isinstance(source, RewardFunction) else source
 
 
-def _prompts(config: RunConfig, rows: Any) -> Prompts:
-    from rlaif_core.prompts import Prompts, load_function, load_prompts, prompts_of
+def _prompts(config: RunConfig, given: Any) -> Prompts | PromptStream:
+    from rlaif_core.prompts import prompts_for
 
-    table = config.prompts
-    change = load_function(table.map) if table.map else None
-    rows = load_prompts(table) if rows is None else prompts_of(rows, table, change)
-    prompts = Prompts(rows, seed=config.run.seed, shuffle=table.shuffle)
-    prompts.check(table.batch)
+    prompts = prompts_for(config.prompts, config.run.seed, given)
+    prompts.check(config.prompts.batch)
     return prompts
 
 

@@ -146,7 +146,9 @@ def show(
 def new(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="reward, action, judge, credit, optimiser or policy", show_default=False),
+        typer.Argument(
+            metavar="KIND", help="reward, action, judge, credit, optimiser, observer or policy", show_default=False
+        ),
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name a config will use.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the plugin's folder.")] = Path(),

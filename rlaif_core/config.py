@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.options import Expanded, complaint
+from rlaif_core.recordings import Answers, Format
 
 BUILT_IN_MODEL = "builtin:"
 
@@ -92,6 +93,12 @@ class PromptTable(Table):
     split: str = "train"
     column: str | None = None  # default: "prompt", "messages" or "text", whichever there is
     id: str | None = None  # column with ids; default: "id" where there is one, else the row number
+    format: Literal["prompt"] | Format | None = (
+        None  # how answers are recorded; default: by the columns; "prompt": none
+    )
+    columns: dict[Answers, str] = Field(default_factory=dict)  # what the columns of recorded answers are called here
+    transcripts: bool = False  # texts of "\n\nHuman: ...\n\nAssistant: ..." turns become chat messages
+    broken: Literal["refuse", "skip"] = "refuse"  # rows that cannot be used stop the run, or are left out and counted
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)  # for a dataset that is a function
     system: str | None = None  # a system message put before every prompt
@@ -99,6 +106,8 @@ class PromptTable(Table):
     group: int = Field(default=4, ge=1, le=1_000_000)
     shuffle: bool = True
     limit: int | None = Field(default=None, ge=1)
+    streaming: bool = False  # read rows as they are needed, for what does not fit into memory
+    buffer: int = Field(default=1000, ge=1)  # rows among which a stream is shuffled
 
 
 class Use(BaseModel):

@@ -130,7 +130,8 @@ class Verdict:
     """A judge's reply to a `Question`: one outcome for each of its answers, in their order.
 
     `measured` holds what may be known about the asking itself, by name: "disagreement" between the two orders in which
-    answers were shown (0 to 1), "confidence" (0 to 1), "position_bias" (above 0: towards the first), "calls".
+    answers were shown (0 to 1), "confidence" (0 to 1), "position_bias" (above 0: towards the first), "margin" (of the
+    first of two answers, as the orders have it on average), and how many "calls", "tokens_in", "tokens_out" it took.
     """
 
     outcomes: tuple[Outcome, ...]

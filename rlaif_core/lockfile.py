@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOCK = "plugins.lock.toml"
 END = 2**20
 """Of a large file it is its length and so many bytes at both ends that are looked at."""
-READ = frozenset({"path", "file", "model", "adapter", "rubric"})
+READ = frozenset({"path", "file", "model", "adapter", "rubric", "constitution", "calibration"})
 """What options are called that name a file, or the folder of a model, that a part reads."""
 OF_A_MODEL = frozenset({".json", ".jinja", ".safetensors", ".model", ".txt", ".py"})
 MEANT = "; if the change is meant, resume with --mended (mended=True)"
@@ -38,13 +38,13 @@ def _entries(this: Run) -> list[dict[str, Any]]:
     for chosen in sorted(this.plan.chosen, key=lambda its: its.part):
         origin = chosen.listing.origin
         entry: dict[str, Any] = {"part": chosen.part, "origin": str(chosen.listing), "plugin": origin.plugin}
-        if named := dict(_named_files(chosen.options)):
+        if named := dict(named_files(chosen.options)):
             entry["files"] = named
         entries.append(entry | ({"file": origin.distribution} if origin.version.startswith(f"{LOCAL} ") else {}))
     return entries + [{"part": part, "origin": place, "object": "yes"} for part, place in sorted(this.objects.items())]
 
 
-def _named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(option, digest of the file or model folder that it names) for those options that say what a part reads.
 
     The option's value is part of its name here, but only as a digest, for it may come out of the environment.
@@ -150,5 +150,7 @@ def _source(entry: Entry) -> str:
 
 def _again(part: str) -> str:
     kind = part.partition(" ")[0]
-    keyword = {"action": "actions=[...]", "reward": "rewards={...}"}.get(kind, f"{kind}=...")
+    keyword = {"action": "actions=[...]", "observer": "observers=[...]", "reward": "rewards={...}"}.get(
+        kind, f"{kind}=..."
+    )
     return f"resume it from Python with that object: rlaif_core.resume(folder, {keyword})"

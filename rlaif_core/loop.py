@@ -20,6 +20,7 @@ from rlaif_core.watch import watched
 if TYPE_CHECKING:
     from rlaif_core.prompts import Prompts
     from rlaif_core.protocols import Action, Credit, Judge, Observer, Optimiser, Policy, RewardSource, Stateful
+    from rlaif_core.stream import PromptStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Loop:
     """The parts, and what the loop remembers between steps. `whose` says where each part comes from."""
 
     policy: Policy
-    prompts: Prompts
+    prompts: Prompts | PromptStream
     actions: Sequence[tuple[str, Action]]
     sources: Mapping[str, Source]
     credit: Credit
@@ -158,6 +159,7 @@ def observe(loop: Loop, experience: Experience) -> Metrics:
                 raise PluginError(f"observe returned {type(said).__name__}; an observer returns metrics by name")
             if twice := sorted(set(said) & set(observed)):
                 raise PluginError(f"it reports {twice[0]!r}, as another observer does; name it otherwise")
+            measure(experience, Metrics(), 1.0, Metrics(said))  # a name that is taken, before the weights change
             observed |= Metrics(said)
     return Metrics(observed)
 

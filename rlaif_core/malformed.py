@@ -89,6 +89,31 @@ def _refuses_to_write(error: OSError) -> bool:
     return unmade or isinstance(error, FileExistsError) or error.errno in ADVICE
 
 
+def line_of(files: Sequence[str], number: int, row: Any) -> str | None:
+    """ "FILE, line N" of the row that was read as the `number`-th (from 0) out of JSON-lines files; None if unknown.
+
+    It must be the row by its texts: of a part of the files that a split names, the numbers begin elsewhere.
+    """
+    for path in (path for file in files for path in matching(file)):
+        if path.suffix not in (".jsonl", ".json") or not path.is_file():
+            return None
+        with path.open("rb") as lines:
+            for line, written in enumerate(lines, 1):
+                if written.strip():
+                    if number == 0:
+                        return f"{path}, line {line}" if _is(written, row) else None
+                    number -= 1
+    return None
+
+
+def _is(line: bytes, row: Any) -> bool:
+    try:
+        written = json.loads(line)
+        return all(row[name] == value for name, value in written.items() if isinstance(value, str | None))
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return False
+
+
 def _broken_json(file: Path) -> str | None:
     """The first line of a JSON-lines file that does not parse or whose types differ from the first line's."""
     kinds: dict[str, str] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlaif_core.errors import ConfigError, suggest
 from rlaif_core.offers import FunctionReward, RewardFunction
+from rlaif_core.show import singular
 
 ABLE = {
     "policy": ("sampler", "forward", "keep_reference", "state_dict", "load_state_dict", "save"),
@@ -18,8 +19,11 @@ ABLE = {
     "rewards": ("score",),
     "credit": ("assign",),
     "optimiser": ("prepare", "sources", "weights", "critic", "step", "skip"),
+    "observers": ("observe",),
 }
 """What can be given, and the methods that it, or each of several, must have."""
+SEVERAL = frozenset({"actions", "observers"})
+"""What is given as a list."""
 
 
 def accepted(objects: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,8 +34,9 @@ def accepted(objects: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: its for name, its in objects.items() if its is not None and not (name == "rewards" and its == {})}
     if "rewards" in given and not isinstance(given["rewards"], Mapping):
         raise ConfigError(f"rewards is a {type(given['rewards']).__name__}, but must be a dict from name to source")
-    if "actions" in given and not (isinstance(given["actions"], Sequence) and given["actions"]):
-        raise ConfigError(f"actions is {given['actions']!r}, but must be a list with one action at least")
+    for name in SEVERAL & given.keys():
+        if not (isinstance(given[name], Sequence) and given[name]):
+            raise ConfigError(f"{name} is {given[name]!r}, but must be a list with one {singular(name)} at least")
     for kind, part, thing in _parts(given):
         _fit(part, thing, ABLE[kind])
     return given
@@ -42,16 +47,16 @@ def described(objects: Mapping[str, Any]) -> dict[str, str]:
     return {part: _place(thing) for kind, part, thing in _parts(objects) if kind != "prompts"}
 
 
-def numbered(actions: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Each action with the name under which the loop calls it and a checkpoint keeps it."""
-    return [(f"action {number} {type(action).__name__!r}", action) for number, action in enumerate(actions, 1)]
+def numbered(kind: str, parts: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Each action or observer with the name under which the loop calls it and a checkpoint keeps it."""
+    return [(f"{singular(kind)} {number} {type(part).__name__!r}", part) for number, part in enumerate(parts, 1)]
 
 
 def _parts(objects: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """(what it was given as, the part as the loop calls it, the object)."""
     for kind, given in objects.items():
-        if kind == "actions":
-            yield from ((kind, part, action) for part, action in numbered(given))
+        if kind in SEVERAL:
+            yield from ((kind, part, thing) for part, thing in numbered(kind, given))
         elif kind == "rewards":
             yield from ((kind, f"reward source {name!r}", source) for name, source in given.items())
         else:

@@ -132,7 +132,7 @@ def complaint(error: Any) -> str:
 
 def _plain(hint: Any) -> bool:
     """Whether pydantic takes a config for this hint: its own models, dataclasses and typed dicts bring theirs."""
-    own = ("__pydantic_config__", "__dataclass_fields__")
+    own = ("model_config", "__pydantic_config__", "__dataclass_fields__")
     return not (inspect.isclass(hint) and any(hasattr(hint, name) for name in own))
 
 

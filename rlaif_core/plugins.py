@@ -37,6 +37,7 @@ SINGULAR = {
     "rewards": "reward source",
     "credits": "credit",
     "optimisers": "optimiser",
+    "observers": "observer",
 }
 
 
@@ -232,14 +233,17 @@ def local_origin(file: Path) -> Origin:
 
 
 def _entry_points() -> list[tuple[Origin, metadata.EntryPoint]]:
-    """Every installed plugin, sorted by name; where two distributions chose one name, each gets "@distribution"."""
+    """Every installed plugin, sorted by name and ours first, so that a name of ours is never somebody else's.
+
+    Where two distributions chose one name, each gets "@distribution".
+    """
     found = [(e, e.dist.name if e.dist else "unknown") for e in metadata.entry_points(group=GROUP)]
     names = [entry.name for entry, _ in found]
     origins = []
     for entry, distribution in found:
         name = entry.name if names.count(entry.name) == 1 else f"{entry.name}@{distribution}"
         origins.append((Origin(name, distribution, entry.dist.version if entry.dist else "?"), entry))
-    return sorted(origins, key=lambda pair: pair[0].plugin)
+    return sorted(origins, key=lambda pair: (pair[0].distribution != BUILT_IN, pair[0].plugin))
 
 
 def _rewards_in(plugin: Any) -> list[RewardFunction]:

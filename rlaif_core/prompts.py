@@ -6,24 +6,22 @@ This is the only file that imports `datasets`.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from rlaif_core.config import PromptTable
 from rlaif_core.errors import CheckpointError, ConfigError, DataError, PluginError, RlaifError, blame, suggest
-from rlaif_core.malformed import KINDS, cache_refused, kind_of, matching, pattern, reason, where_broken
+from rlaif_core.malformed import KINDS, cache_refused, kind_of, line_of, matching, pattern, reason, where_broken
 from rlaif_core.offers import load_attribute
-from rlaif_core.options import plain
+from rlaif_core.options import checked
 from rlaif_core.protocols import State
+from rlaif_core.rows import Reader, Row, content
+from rlaif_core.stream import PromptStream
 from rlaif_core.types import Prompt
 
-Row = Mapping[str, Any]
-COLUMNS = ("prompt", "messages", "text")
-"""Where a prompt is looked for, unless `[prompts] column` says where it is."""
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """What `save_to_disk` leaves in the folder of a dataset, and of several by the names of their splits."""
 INDEX = "__index_level_0__"
@@ -83,9 +81,7 @@ class Prompts:
         """A hash over every prompt and its other columns, by which a resumed run knows its data again."""
         digest = hashlib.sha256()
         for prompt in self.prompts:
-            messages = [[message["role"], message["content"]] for message in prompt.messages]
-            row = [prompt.id, prompt.text, messages, dict(prompt.meta)]
-            digest.update(json.dumps(row, default=_stable).encode())
+            digest.update(content(prompt))
         return digest.hexdigest()
 
     def state_dict(self) -> State:
@@ -99,25 +95,48 @@ class Prompts:
         self._taken = state["taken"]
 
 
-def _stable(value: Any) -> Any:
-    """What JSON has no word for, in one that is the same in every process: an address in memory is not."""
-    for method in ("isoformat", "tolist", "hex"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    return type(value).__name__
+def prompts_for(table: PromptTable, seed: int, given: Any = None) -> Prompts | PromptStream:
+    """The prompts of a run: of what `[prompts]` names, or of `given` rows or `Prompt`s."""
+    if not table.streaming:
+        change = load_function(table.map) if table.map else None
+        prompts = load_prompts(table) if given is None else prompts_of(given, table, change)
+        return Prompts(prompts, seed=seed, shuffle=table.shuffle)
+    if given is not None and iter(_gone_through(given)) is given:
+        raise ConfigError(
+            "[prompts] streaming goes through the prompts once an epoch, but a generator can be only once"
+        )
+    opened = partial(read_prompts, table, given)
+    return PromptStream(opened, seed=seed, shuffle=table.shuffle, buffer=table.buffer)
 
 
 def load_prompts(table: PromptTable) -> list[Prompt]:
     """Read the rows that `[prompts]` describes and turn each into a `Prompt`."""
-    source = ", ".join([table.files] if isinstance(table.files, str) else table.files) or table.dataset or ""
-    with blame(f"[prompts] {source}"):
+    with blame(f"[prompts] {_source(table)}"):
         change = load_function(table.map) if table.map else None
-        try:
-            return prompts_of(_rows(table, source), table, change)
-        except UnicodeDecodeError as error:  # `datasets` looks at the bytes of a text only when it is asked for
-            if where := where_broken(_there(table)):
-                raise DataError(where) from error
-            raise
+        return prompts_of(_rows(table), table, change, partial(_place, table))
+
+
+def read_prompts(table: PromptTable, given: Any = None) -> Iterator[Prompt]:
+    """Once through the prompts that `[prompts]` describes (or the `given` rows), none of which is kept."""
+    with blame(f"[prompts] {_source(table)}"):
+        change = load_function(table.map) if table.map else None
+        rows, where = (_rows(table), partial(_place, table)) if given is None else (given, None)
+        reader = Reader(table, change, where)
+        kept = False
+        for prompt in reader.read(rows):
+            kept = True
+            yield prompt
+        if not kept:
+            raise DataError(f"the dataset has no rows{reader.lost()}; nothing to train on")
+
+
+def _source(table: PromptTable) -> str:
+    return ", ".join([table.files] if isinstance(table.files, str) else table.files) or table.dataset or ""
+
+
+def _place(table: PromptTable, number: int, row: Any) -> str:
+    """Which row that is, for complaints: file and line where they can be told."""
+    return line_of(_there(table), number, row) or f"row {number}"
 
 
 def check_prompts(table: PromptTable) -> None:
@@ -126,44 +145,38 @@ def check_prompts(table: PromptTable) -> None:
         if table.map:
             load_function(table.map)
         if table.dataset and ":" in table.dataset:
-            load_function(table.dataset)
+            checked(load_function(table.dataset), table.options, "[prompts] options")
         files = _there(table)
         if table.dataset is None:
             kind_of(files)
 
 
 def prompts_of(
-    rows: Iterable[Row | Prompt], table: PromptTable, change: Callable[..., Any] | None = None
+    rows: Iterable[Row | Prompt],
+    table: PromptTable,
+    change: Callable[..., Any] | None = None,
+    where: Callable[[int, Any], str] | None = None,
 ) -> list[Prompt]:
     """Rows (or ready `Prompt`s) as prompts; `change` may rewrite a row, or leave it out by returning None."""
-    if isinstance(rows, str | Mapping) or not _can_iterate(rows):
-        raise DataError(
-            f"the prompts are a {type(rows).__name__}, but must be a list (or other iterable) of rows, each a Prompt "
-            "or a mapping from column to value; files are named in [prompts] files"
-        )
-    prompts: list[Prompt] = []
-    skipped = 0
-    for number, row in enumerate(rows):
-        if table.limit is not None and len(prompts) >= table.limit:
-            break
-        changed = change(dict(row)) if change and not isinstance(row, Prompt) else row
-        if changed is None:
-            skipped += 1
-        else:
-            prompts.append(_prompt(changed, number, table))
-    _same_kind(prompts)
+    reader = Reader(table, change, where)
+    prompts = list(reader.read(_gone_through(rows)))
     if not prompts:
-        reason = f"; map left out all {skipped} rows" if skipped else ""
-        raise DataError(f"the dataset has no rows{reason}; nothing to train on")
+        raise DataError(f"the dataset has no rows{reader.lost()}; nothing to train on")
     return prompts
 
 
-def _can_iterate(value: Any) -> bool:
+def _gone_through(rows: Any) -> Any:
+    """The rows, if they are something to iterate over, as many a torch dataset is without `__iter__`."""
     try:
-        iter(value)  # which also does for what has no `__iter__`, as many a torch dataset
+        if not isinstance(rows, str | Mapping):
+            iter(rows)
+            return rows
     except TypeError:
-        return False
-    return True
+        pass
+    raise DataError(
+        f"the prompts are a {type(rows).__name__}, but must be a list (or other iterable) of rows, each a Prompt "
+        "or a mapping from column to value; files are named in [prompts] files"
+    )
 
 
 def load_function(path: str) -> Callable[..., Any]:
@@ -185,37 +198,57 @@ def _callable(value: Any, path: str) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _rows(table: PromptTable, source: str) -> Iterable[Row]:
+def _rows(table: PromptTable) -> Iterable[Row]:
     if table.dataset and ":" in table.dataset:
-        return load_function(table.dataset)(**plain(table.options))  # type: ignore[no-any-return]
+        function = load_function(table.dataset)
+        return function(**checked(function, table.options, "[prompts] options"))  # type: ignore[no-any-return]
     if table.options:
         raise ConfigError("[prompts] options are for a dataset that is a function ('module:function')")
-    files = _there(table)
+    files, source = _there(table), _source(table)
     kind = table.dataset or kind_of(files)
     if not files and not table.dataset:
         raise ConfigError("[prompts] names neither files nor a dataset; say where the prompts are")
+    if table.streaming and "[" in table.split:
+        raise ConfigError(
+            f"[prompts] split is {table.split!r}, but a stream is of whole splits; name one, and take a part with limit"
+        )
     import datasets
 
     previous = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
+    told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}"
     try:
-        if not files and any(Path(kind, name).exists() for name in SAVED):
+        if len(files) == 1 and table.dataset is None and _saved(files[0]):
+            return _part(datasets.load_from_disk(files[0]), table.split)
+        if not files and _saved(kind):
             return _part(datasets.load_from_disk(kind), table.split)
         named = [pattern(file) for file in files] if _local(table) else files
-        rows = datasets.load_dataset(kind, data_files=named or None, split=table.split)
+        rows = datasets.load_dataset(kind, data_files=named or None, split=table.split, streaming=table.streaming)
     except Exception as error:  # whatever the reader met, say where in the file it is
         caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
         if refused := cache_refused(error, files, caches):
             raise RlaifError(refused) from error
-        told = f"{source} cannot be loaded{f' as {kind}' if kind != source else ''}: {reason(error)}"
-        raise DataError(where_broken(files) or told) from error
+        raise DataError(where_broken(files) or f"{told}: {reason(error)}") from error
     finally:
         if previous:
             datasets.enable_progress_bars()
-    if rows.info.builder_name == "csv" and INDEX in rows.column_names:
-        told = f"{source}: the rows have more fields than the header names columns; name them all"
-        raise DataError(where_broken(files) or told)
-    return rows  # type: ignore[no-any-return]
+    return _each(rows, files, told, rows.info.builder_name == "csv")
+
+
+def _each(rows: Iterable[Row], files: Sequence[str], told: str, table: bool) -> Iterator[Row]:
+    """The rows, of which `datasets` reads some only when it is asked for them."""
+    try:
+        for row in rows:
+            if table and INDEX in row:
+                raise DataError("the rows have more fields than the header names columns; name them all")
+            yield row
+    except Exception as error:
+        raise DataError(where_broken(files) or f"{told}: {reason(error)}") from error
+
+
+def _saved(place: str) -> bool:
+    """Whether it is a folder in which `save_to_disk` left a dataset."""
+    return any(Path(place, name).exists() for name in SAVED)
 
 
 def _part(saved: Any, split: str) -> Iterable[Row]:
@@ -242,51 +275,9 @@ def _there(table: PromptTable) -> list[str]:
     for file in files:
         if "://" in file:
             continue
-        if "*" not in file and not Path(file).is_file():
+        if "*" not in file and not Path(file).is_file() and not (_saved(file) and len(files) == 1):
             what = "is a folder, not a file" if Path(file).is_dir() else "there is no such file"
             raise DataError(f"{file}: {what} (looked in {Path.cwd()})")
         if _local(table) and not matching(file):
             raise DataError(f"{file}: no file matches this pattern (looked in {Path.cwd()})")
     return files
-
-
-def _prompt(row: Any, number: int, table: PromptTable) -> Prompt:
-    if isinstance(row, Prompt):
-        return row
-    if not isinstance(row, Mapping):
-        raise DataError(f"row {number} is a {type(row).__name__}, but must be a mapping from column to value")
-    column = next((name for name in ([table.column] if table.column else COLUMNS) if name in row), None)
-    if column is None:
-        wanted = table.column or COLUMNS[0]
-        raise DataError(f"row {number} has no column {wanted!r}{suggest(wanted, row) or '.'} Columns: {', '.join(row)}")
-    if table.id is not None and table.id not in row:
-        raise DataError(f"row {number} has no id column {table.id!r}. Columns: {', '.join(row)}")
-    key = table.id or "id"
-    identity = str(row[key]) if row.get(key) is not None else f"row-{number}"
-    if not identity:
-        raise DataError(f"row {number}: column {key!r} is empty; give every row an id, or leave the column out")
-    value = row[column]
-    meta = {name: item for name, item in row.items() if name not in (column, key)}
-    system = ({"role": "system", "content": table.system},) if table.system else ()
-    if isinstance(value, str):
-        if system:
-            return Prompt(id=identity, text=value, messages=(*system, {"role": "user", "content": value}), meta=meta)
-        return Prompt(id=identity, text=value, meta=meta)
-    if isinstance(value, Sequence) and value:
-        if system and any(isinstance(message, Mapping) and message.get("role") == "system" for message in value):
-            raise DataError(
-                f"prompt {identity!r} has a system message of its own; leave out [prompts] system, or take the message "
-                "from the row with [prompts] map"
-            )
-        return Prompt(id=identity, messages=(*system, *value), meta=meta)
-    kind = "is empty" if value in (None, "", []) else f"is a {type(value).__name__}"
-    raise DataError(f"row {number}: column {column!r} {kind}; a prompt is a text or a list of chat messages")
-
-
-def _same_kind(prompts: Sequence[Prompt]) -> None:
-    chat = [bool(prompt.messages) for prompt in prompts]
-    if any(chat) and not all(chat):
-        odd = prompts[chat.index(not chat[0])]
-        raise DataError(
-            f"the dataset mixes plain texts and chat messages (prompt {odd.id!r} differs from the first); use one kind"
-        )

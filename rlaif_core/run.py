@@ -17,7 +17,7 @@ from rlaif_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.assemble import Plan
-    from rlaif_core.config import RunConfig
+    from rlaif_core.config import RunConfig, Tables
     from rlaif_core.loop import Loop
     from rlaif_core.protocols import State, Stateful
 
@@ -124,7 +124,7 @@ def run(
     """Train as `config` (or the TOML file of that path) says and return the metrics of every step.
 
     Objects may take the place of tables: policy, prompts (rows or `Prompt`s), actions (a list), rewards
-    (name -> source, beside the configured ones), credit, optimiser.
+    (name -> source, beside the configured ones), credit, optimiser, observers (a list).
     """
     from rlaif_core.assemble import assemble, open_folder
     from rlaif_core.config import RunConfig
@@ -217,7 +217,7 @@ def _trained(this: Run, progress: bool) -> History:
     return History(this.folder, read_metrics(this.folder), this.ended)
 
 
-def config_key(config: RunConfig) -> dict[str, Any]:
+def config_key(config: Tables) -> dict[str, Any]:
     """What of a config must not change under a checkpoint, flat: "table.key" -> value."""
     free = {
         f"run.{key}"

@@ -24,6 +24,7 @@ USAGE = {
     "rewards": '[[rewards]]\nuse = "{name}"\nlimit = 500',
     "credits": '[credit]\nuse = "{name}"',
     "optimisers": '[optimiser]\nuse = "{name}"\nlr = 1e-3',
+    "observers": '[[observers]]\nuse = "{name}"\nleast = 0.2',
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from rlaif_core.errors import PluginError, blame, suggest
 from rlaif_core.offers import KINDS
-from rlaif_core.options import parameters
+from rlaif_core.options import OptionGroup, parameters
 from rlaif_core.plugins import Listing
 
 
@@ -33,11 +34,19 @@ def described(listing: Listing) -> str:
     doc = inspect.getdoc(build)
     if doc and not doc.startswith(f"{getattr(build, '__name__', '')}("):  # a dataclass without one gets its signature
         sections.append(doc)
+    sections += _groups(build)
     options = [_option(parameter) for parameter in parameters(build).values()]
     widths = [max((len(option[column]) for option in options), default=0) for column in range(2)]
     lines = [f"  {name:<{widths[0]}}  {kind:<{widths[1]}}  {rest}".rstrip() for name, kind, rest in options]
     sections.append("\n".join(["options", *(lines or ["  none"])]))
     return "\n\n".join(sections)
+
+
+def _groups(build: Callable[..., Any]) -> list[str]:
+    """What the groups of options that the builder shares with others say of themselves."""
+    groups = [its.default for its in inspect.signature(build).parameters.values()]
+    docs = [inspect.getdoc(type(group)) for group in groups if isinstance(group, OptionGroup)]
+    return [doc for doc in docs if doc]
 
 
 def _option(parameter: inspect.Parameter) -> tuple[str, str, str]:

@@ -51,6 +51,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What judges say in a test is kept for that test alone."""
+    monkeypatch.setenv("RLAIF_CACHE", str(tmp_path / "judges.sqlite"))
+
+
+@pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Each test starts from the same random states, whatever ran before it."""
     import numpy as np

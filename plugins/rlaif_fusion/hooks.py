@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlaif_core.offers import hookimpl
+from rlaif_core.offers import hookimpl, load_attribute
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 @hookimpl
 def rlaif_commands(app: Typer) -> None:
-    """Nothing yet."""
+    app.command()(load_attribute("rlaif_fusion.command:fuse"))

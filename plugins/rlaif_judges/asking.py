@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rlaif_core import Abstain, Failed, FeedbackError
@@ -42,9 +42,17 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        labels = [option.strip() for option in self.options]
+        if len(set(labels)) < len(labels) or not all(labels):
+            raise FeedbackError(f"the options {self.options} of a request are blank or alike; give labels that differ")
+
     def key(self, identity: Mapping[str, Any]) -> str:
         """Hexadecimal SHA-256 of all that the reply depends on: this request, and the identity of who answers it."""
-        said = json.dumps([asdict(self), dict(identity)], sort_keys=True, ensure_ascii=True)
+        own = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict takes ten times as long
+        own["messages"] = [[message.role, message.content] for message in self.messages]
+        own["temperature"] = float(self.temperature)  # 0 and 0.0 are equal, and so are the requests
+        said = json.dumps([own, dict(identity)], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -52,13 +60,15 @@ class Request:
 class Reply:
     """What a model said: its raw text, and the probability of each option (summing to 1; none where none was asked).
 
-    `mass` is the probability that the options had together among all that the model might have said. Tokens were read
-    and written, `cost` is in money (or whatever the prices are in), `seconds` of the wall clock.
+    `mass` is the probability that the options had together among all that the model might have said. `cut`: the text
+    ends because there was no room for more. Tokens were read and written, `cost` is in money (or whatever the prices
+    are in), `seconds` of the wall clock.
     """
 
     text: str
     probabilities: tuple[float, ...] = ()
     mass: float = 1.0
+    cut: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
@@ -70,6 +80,16 @@ class Reply:
             raise FeedbackError(f"a reply holds a number that is negative or not finite: {numbers}")
         if self.probabilities and abs(sum(self.probabilities) - 1) > SUM:
             raise FeedbackError(f"the probabilities of a reply sum to {sum(self.probabilities):g}, but must to 1")
+
+
+def alone(options: Sequence[str]) -> str:
+    """How to tell a model that a label is all it should say.
+
+    >>> alone(("A", "B", "C"))
+    'Answer with A, B or C alone.'
+    """
+    *others, last = options
+    return f"Answer with {', '.join(others)} or {last} alone." if others else f"Answer with {last} alone."
 
 
 class Backend(Protocol):
@@ -91,7 +111,7 @@ class Backend(Protocol):
         ...
 
 
-class Desk(Protocol):
+class Answering(Protocol):
     """Who takes requests in and hands replies back, in order: a backend by itself, or with a cache and a budget."""
 
     def answer(self, requests: Sequence[Request]) -> list[Reply | Abstain | Failed]:
@@ -99,7 +119,7 @@ class Desk(Protocol):
         ...
 
 
-class Straight(Desk):
+class Straight(Answering):
     """A backend by itself: every request is asked, every time."""
 
     def __init__(self, backend: Backend) -> None:

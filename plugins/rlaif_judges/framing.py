@@ -1,9 +1,8 @@
 """Showing a judge texts that were written by somebody who wants a good verdict.
 
 Each text stands between marks that hold a nonce. The nonce is made of everything that is shown, so that no text can
-contain its own: whoever writes one would have to find a fixed point of a hash. What is invisible, steers the reading
-direction, or would be a control token to some model is spelt out, and what is too long is cut in the middle and said to
-be.
+contain its own: whoever writes one would have to find a fixed point of a hash. What a reader would not see is left out
+and counted, what would be a control token to some model is respelt, and what is too long is cut in the middle.
 """
 
 from __future__ import annotations
@@ -39,15 +38,17 @@ class Shown:
 
 
 def inert(text: str) -> str:
-    """`text` with invisible, direction-turning and control characters spelt out, and no control token of a template.
+    """`text` as a reader sees it, who cannot be steered: without invisible, direction-turning and control characters
+    (how many there were is said at its end), and with no control token of a template.
 
     Line ends and tabs stay; a lone half of a surrogate pair becomes a replacement character.
     """
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii() or not text.isprintable():
-        text = "".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in text)
-    return _CONTROL.sub(lambda found: _PLAIN[found[0]], text)
+    seen = text if text.isascii() and text.isprintable() else "".join(c for c in text if not _hidden(c))
+    if hidden := len(text) - len(seen):
+        seen += f"\n[{hidden} invisible characters are left out]"
+    return _CONTROL.sub(lambda found: _PLAIN[found[0]], seen)
 
 
 def _hidden(character: str) -> bool:

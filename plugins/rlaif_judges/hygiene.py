@@ -20,7 +20,7 @@ class Hygiene(OptionGroup):
     against, in at most `reason_tokens`, and then chooses; they stand in the ledger. levels: of a score, 2 to 9,
     where the rubric names none. ties: "neither is better" is a choice. confidence: below it the judge abstains; of a
     comparison how far apart the answers came out (0 to 1), of a level 1 - entropy / log(levels). framed: texts stand
-    between marks with nonces, control and invisible characters are spelt out. longest: characters of a text that are
+    between marks with nonces, without what is invisible or steers a model. longest: characters of a text that are
     shown; the middle of longer ones is left out. calibration: a file of `rlaif judge --calibrate`.
     """
 

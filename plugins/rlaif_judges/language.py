@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlaif_core import Abstain, Failed, Question, Score, Verdict
-from rlaif_judges.asking import Desk, Message, Reply, Request
+from rlaif_judges.asking import Answering, Message, Reply, Request
 from rlaif_judges.forms import Ballot, ballots
 from rlaif_judges.hygiene import Hygiene
 from rlaif_judges.tally import Calibrator, Cast, verdict
@@ -31,6 +31,7 @@ class _Vote:
     reasons: str = ""
     lost: Abstain | Failed | None = None
     cost: float = 0.0
+    tokens: tuple[int, int] = (0, 0)
 
 
 class LanguageJudge:
@@ -40,7 +41,7 @@ class LanguageJudge:
     and nobody is asked. `write` lets it write texts, as for critiques and revisions.
     """
 
-    def __init__(self, desk: Desk, hygiene: Hygiene, calibrator: Calibrator | None = None) -> None:
+    def __init__(self, desk: Answering, hygiene: Hygiene, calibrator: Calibrator | None = None) -> None:
         self._desk, self._hygiene, self._calibrator = desk, hygiene, calibrator
 
     def ask(self, questions: Sequence[Question]) -> Sequence[Verdict]:
@@ -71,7 +72,9 @@ class LanguageJudge:
         for place, ballot in enumerate(every):
             here = slice(place * count, (place + 1) * count)
             cost = sum(vote.cost for vote in votes[here]) + sum(reply.cost for reply in heard[here])
-            casts.append(Cast(ballot, heard[here], [vote.reasons for vote in votes[here]], cost))
+            reasons = [vote.reasons for vote in votes[here]] if self._hygiene.reasons else []
+            read, wrote = map(sum, zip(*(_tokens(one) for one in (*votes[here], *heard[here])), strict=True))
+            casts.append(Cast(ballot, heard[here], reasons, cost, (read, wrote)))
         return casts
 
     def _reasoned(self, votes: Sequence[_Vote]) -> list[_Vote]:
@@ -88,7 +91,7 @@ class LanguageJudge:
             ]
         )
         return [
-            replace(vote, reasons=said.text.strip(), cost=said.cost)
+            replace(vote, reasons=said.text.strip(), cost=said.cost, tokens=_tokens(said))
             if isinstance(said, Reply)
             else replace(vote, lost=said)
             for vote, said in zip(votes, written, strict=True)
@@ -107,6 +110,13 @@ class LanguageJudge:
             temperature=0.0 if self._hygiene.reasons else self._hygiene.temperature,
             seed=vote.seed,
         )
+
+
+def _tokens(said: _Vote | Reply | Abstain | Failed) -> tuple[int, int]:
+    """Tokens read and written, as far as they are known."""
+    if isinstance(said, Reply):
+        return said.tokens_in, said.tokens_out
+    return said.tokens if isinstance(said, _Vote) else (0, 0)
 
 
 def _same(question: Question) -> bool:

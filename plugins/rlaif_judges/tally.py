@@ -27,12 +27,14 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A ballot with what was said to it, a reply a vote, and the reasons written before each."""
+    """A ballot with what was said to it, a reply a vote, and the reasons written before each; `tokens` were read and
+    written for all of it."""
 
     ballot: Ballot
     replies: Sequence[Reply | Abstain | Failed]
     reasons: Sequence[str] = ()
     cost: float = 0.0
+    tokens: tuple[int, int] = (0, 0)
 
     @property
     def heard(self) -> list[Reply]:
@@ -86,6 +88,8 @@ def verdict(question: Question, casts: Sequence[Cast], hygiene: Hygiene, calibra
         else:
             outcomes.append(Score(value, reason, cost))
     measured = _measured(casts) | {"confidence": apart}
+    if question.form == "compare":  # before ties, calibration and abstention
+        measured["margin"] = fmean(by_order[0])
     if ways == 2:
         measured["disagreement"] = disagreement
     if ways == 2 and question.form == "compare":  # how much likelier than 1/2 the one shown first is to be preferred
@@ -145,7 +149,10 @@ def _notes(casts: Sequence[Cast]) -> str:
 
 
 def _measured(casts: Sequence[Cast]) -> dict[str, float]:
-    measured = {"calls": float(sum(len(cast.replies) for cast in casts))}
+    measured = {"calls": float(sum(len(cast.replies) + len(cast.reasons) for cast in casts))}
+    for place, name in enumerate(("tokens_in", "tokens_out")):
+        if tokens := sum(cast.tokens[place] for cast in casts):
+            measured[name] = float(tokens)
     if any(len(cast.heard) > 1 for cast in casts):  # how far the votes are apart: mean standard deviation of a choice
         measured["spread"] = fmean(_spread(cast) for cast in casts if cast.heard)
     return measured

@@ -1,45 +1,48 @@
-"""A judge's verdict on each answer by itself."""
+"""A judge's verdict on each answer: by itself, or among all the answers to its prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Literal
 
-from rlaif_core import ConfigError, Judge, Outcome, PluginError, Question, Rollouts, Verdict
+from rlaif_core import Judge, Outcome, Question, Rollouts
+from rlaif_rewards.asking import Standards, asked, summed
+from rlaif_rewards.groups import grouped
 
 
 class JudgeReward:
-    """What the judge says of each answer, seen alone. `judge` names a [judges] table.
+    """What the judge says of each answer. `judge` names a [judges] table, and scores as that does (-1 to 1).
 
-    `rubric` is what to judge by: a text, or the path of a file that ends in .md. All questions of a batch are asked
-    at once.
+    form: "score" has each answer judged by itself, "rank" all the answers to a prompt at once; then their scores sum to
+    0. Options `rubric`, `constitution`, `principles`, `seed` and `reference` say what to judge by. All questions of a
+    batch are asked at once.
     """
 
-    def __init__(self, judge: Judge, rubric: str = "") -> None:
-        self.judge = judge
-        self.rubric = _read(rubric) if rubric.endswith(".md") else rubric
+    def __init__(
+        self, judge: Judge, form: Literal["score", "rank"] = "score", standards: Standards = Standards()
+    ) -> None:
+        self.judge, self.form, self.standards = judge, form, standards
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
-        pairs = zip(rollouts.prompts, rollouts.completions, strict=True)
-        questions = [Question(prompt=prompt, answers=(answer,), rubric=self.rubric) for prompt, answer in pairs]
-        verdicts = list(self.judge.ask(questions))
-        whose = f"judge {type(self.judge).__name__}"
-        if len(verdicts) != len(questions):
-            raise PluginError(f"{whose} gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
-        return [_only(verdict, whose) for verdict in verdicts]
-
-
-def _only(verdict: Verdict, whose: str) -> Outcome:
-    if not isinstance(verdict, Verdict) or len(verdict.outcomes) != 1:
-        raise PluginError(f"{whose} said {verdict!r} of one answer; a Verdict with one outcome is due")
-    return verdict.outcomes[0]
-
-
-def _read(path: str) -> str:
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"judge: rubric {path!r} cannot be read from {Path.cwd()}: {error}") from None
-    if not text:
-        raise ConfigError(f"judge: rubric {path!r} is empty")
-    return text
+        groups = grouped(rollouts) if self.form == "rank" else [[row] for row in range(len(rollouts))]
+        questions, weights = [], []
+        for rows in groups:
+            prompt = rollouts.prompts[rows[0]]
+            answers = tuple(rollouts.completions[row] for row in rows)
+            for criterion in self.standards.of(prompt, rollouts.policy_version):
+                weights.append((rows, criterion))
+                questions.append(
+                    Question(
+                        prompt=prompt,
+                        answers=answers,
+                        form=self.form,
+                        rubric=criterion.text,
+                        levels=criterion.levels,
+                        reference=self.standards.reference_of(prompt),
+                    )
+                )
+        said: list[list[tuple[str, float, Outcome]]] = [[] for _ in range(len(rollouts))]
+        for (rows, criterion), verdict in zip(weights, asked(self.judge, questions), strict=True):
+            for row, outcome in zip(rows, verdict.outcomes, strict=True):
+                said[row].append((criterion.name, criterion.weight, outcome))
+        return [summed(its) for its in said]

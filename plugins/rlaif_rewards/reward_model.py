@@ -15,9 +15,10 @@ class RewardModel:
     """scale * (r - centre), where r is what the reward model `model` (one label; a folder or a hub id) says.
 
     A folder of `rlaif fit` is shown what it was fitted on. Any other model reads the whole conversation in its chat
-    template, or as `with_prompt` says, which should be what it was trained on: "joined" (prompt and answer as one
-    text), "pair" or "none"; and `append_eos` puts the end
-    of sequence behind it where the template does not. Set `centre` to the mean reward of ordinary answers to keep
+    template and is read at the last token. Show it what it was trained on: `with_prompt` may also be "joined" (prompt
+    and answer as one text), "pair" or "none", and `append_eos` puts the end of sequence behind it where the template
+    does not. What TRL's RewardTrainer saves is read as it was trained: on conversations by the defaults, on plain texts
+    with `with_prompt = "joined"` and `append_eos = true`. Set `centre` to the mean reward of ordinary answers to keep
     advantages small. What exceeds `max_length` (0: the model's) is cut at the beginning, and the reason says so.
     """
 

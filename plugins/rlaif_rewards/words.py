@@ -50,18 +50,22 @@ def characters(text: str) -> list[str]:
     return regex.findall(r"\X", " ".join(visible.split()))
 
 
+def split(text: str, unit: Literal["words", "characters"]) -> list[str]:
+    """The words or characters of a text."""
+    return words(text) if unit == "words" else characters(text)
+
+
 def counted(rollouts: Rollouts, unit: Unit) -> list[Sequence[Hashable]]:
     """For each answer its tokens (those that the policy chose, the end of sequence too), words or characters.
 
     The answer is the last one of a conversation.
     """
     if unit == "tokens":
-        return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, _last_turn(rollouts.mask), strict=True)]
-    split = words if unit == "words" else characters
-    return [split(completion) for completion in rollouts.completions]
+        return [tokens[here].tolist() for tokens, here in zip(rollouts.tokens, last_turn(rollouts.mask), strict=True)]
+    return [split(completion, unit) for completion in rollouts.completions]
 
 
-def _last_turn(mask: Tensor) -> Tensor:
+def last_turn(mask: Tensor) -> Tensor:
     """[B,T] bool: of the chosen tokens those behind the last gap, where somebody else speaks."""
     back = mask.flip(1)
     gaps = (back.cumsum(1) > 0) & ~back

@@ -9,6 +9,7 @@ from rlaif_core.testing.actions import check_action
 from rlaif_core.testing.credits import check_credit
 from rlaif_core.testing.fake import FakeCritic, FakePolicy
 from rlaif_core.testing.judges import check_judge
+from rlaif_core.testing.observers import check_observer
 from rlaif_core.testing.optimisers import check_optimiser
 from rlaif_core.testing.policies import check_policy
 from rlaif_core.testing.rewards import check_reward
@@ -20,6 +21,7 @@ __all__ = [
     "check_action",
     "check_credit",
     "check_judge",
+    "check_observer",
     "check_optimiser",
     "check_policy",
     "check_reward",

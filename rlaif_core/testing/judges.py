@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlaif_core.errors import FeedbackError, PluginError, blame
-from rlaif_core.feedback import Outcome, Question, Verdict, outcomes_of
+from rlaif_core.feedback import Outcome, Question, Score, Verdict, outcomes_of
 from rlaif_core.protocols import Judge
 from rlaif_core.testing.compare import untouched
 from rlaif_core.testing.contract import alike, all_failed, asked_again, check_state, named, remembered
 from rlaif_core.types import Prompt
 
 
-def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True, tolerance: float = 1e-5) -> None:
-    """Check a judge: a verdict a question, an outcome an answer, in order; options as for `check_reward`."""
+def check_judge(
+    judge: Judge,
+    *,
+    repeatable: bool = True,
+    pointwise: bool = True,
+    impartial: bool = True,
+    tolerance: float = 1e-5,
+) -> None:
+    """Check a judge: a verdict a question, an outcome an answer, in order; options as for `check_reward`.
+
+    impartial: which of two answers is the better, and by how much, does not depend on their order.
+    """
     part = named(judge, "ask")
     start = remembered(judge)
     prompt = Prompt(id="one", text="is it red or blue ?", meta={"answer": "red"})
@@ -22,6 +32,8 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
         Question(prompt=prompt, answers=("red", "it is blue")),
         Question(prompt=chat, answers=("yes",), rubric="Be brief."),
         Question(prompt=prompt, answers=("", " ", "да 🙂", "red", "red"), rubric="Be right."),
+        Question(prompt=prompt, answers=("red", "it is blue"), form="compare", reference="red"),
+        Question(prompt=chat, answers=("yes", "no", "yes and no"), form="rank", levels=("bad", "good")),
     ]
     _asked(judge, part, [])
     first = {"a list of questions": _asked(judge, part, questions)}
@@ -33,7 +45,23 @@ def check_judge(judge: Judge, *, repeatable: bool = True, pointwise: bool = True
         apart = [outcome for question in questions for outcome in _asked(judge, part, [question])]
         complaint = f"{part} judges a question differently when it is asked alone"
         alike(complaint, first["a list of questions"], apart, tolerance)
+    if impartial:
+        _check_order(judge, part, prompt, tolerance)
     check_state(judge, start)
+
+
+def _check_order(judge: Judge, part: str, prompt: Prompt, tolerance: float) -> None:
+    pairs = (("red", "it is blue"), ("it is blue", "red"))
+    questions = [Question(prompt=prompt, answers=pair, form="compare") for pair in pairs]
+    said = _asked(judge, part, questions)
+    if not all(isinstance(outcome, Score) for outcome in said):
+        return
+    one, other, other_again, one_again = (outcome.value for outcome in said if isinstance(outcome, Score))
+    if abs((one - other) + (other_again - one_again)) > 2 * tolerance * max(1, *map(abs, (one, other))):
+        raise PluginError(
+            f"{part} finds one answer better by {one - other:g} where it is shown first and by "
+            f"{one_again - other_again:g} where it is shown second; ask in both orders, or say impartial=False"
+        )
 
 
 def _asked(judge: Judge, part: str, questions: Sequence[Question]) -> tuple[Outcome, ...]:

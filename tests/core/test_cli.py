@@ -244,7 +244,7 @@ def test_plugins_are_listed_for_programs(distribution: Any, capsys: pytest.Captu
     assert main(["plugins", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     (length,) = [offer for offer in found["offers"] if offer["name"] == "length"]
-    assert (length["kind"], length["plugin"], length["distribution"]) == ("rewards", "builtins", "rlaif-core")
+    assert (length["kind"], length["plugin"], length["distribution"]) == ("rewards", "rewards", "rlaif-core")
     assert found["failures"]["rlaif-broken 1.0 (broken)"] == "ZeroDivisionError: division by zero"
 
 
@@ -260,7 +260,7 @@ def test_one_offer_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     singular = capsys.readouterr().out
     assert main(["show", "rewards:length"]) == 0
     assert capsys.readouterr().out == singular
-    assert singular.startswith(f"reward source 'length' from rlaif-core {rl.__version__} (builtins)\n")
+    assert singular.startswith(f"reward source 'length' from rlaif-core {rl.__version__} (rewards)\n")
 
 
 def test_a_new_plugin_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

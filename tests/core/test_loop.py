@@ -129,6 +129,36 @@ def test_the_reward_is_of_the_answers_that_count():
     assert "reward" not in advance(loop)[1]
 
 
+def test_observers_are_told_before_the_weights_change_in_their_order():
+    told = []
+
+    class Looks:
+        def __init__(self, name):
+            self.name = name
+
+        def observe(self, step, experience):
+            told.append((self.name, step, len(loop.optimiser.seen)))
+            return {self.name: float(step)}
+
+    loop = make(observers=[("first", Looks("a")), ("second", Looks("b"))])
+    for _ in range(2):
+        _, metrics = advance(loop)
+    assert told == [("a", 1, 0), ("b", 1, 0), ("a", 2, 1), ("b", 2, 1)]
+    assert (metrics["a"], metrics["b"], metrics["loss"]) == (2, 2, 0.5)
+    assert parts(loop)["second"].name == "b"
+
+
+def test_a_wish_to_stop_leaves_the_step_untaken():
+    class Stops:
+        def observe(self, step, experience):
+            raise rl.Stop("enough")
+
+    loop = make(observers=[("it", Stops())])
+    with pytest.raises(rl.Stop, match="enough"):
+        advance(loop)
+    assert (loop.step, loop.optimiser.seen) == (0, [])
+
+
 def test_what_the_optimiser_contributes_is_scored_and_weighted_but_is_not_the_reward():
     class Contributes(Still):
         def weights(self):

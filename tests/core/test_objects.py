@@ -38,6 +38,8 @@ def brief(prompt: rl.Prompt, completion: str) -> float:
     [
         ({"polcy": FakePolicy()}, r"run\(\) takes no 'polcy'; did you mean 'policy'\?"),
         ({"actions": []}, r"actions is \[\], but must be a list with one action at least"),
+        ({"observers": []}, r"observers is \[\], but must be a list with one observer at least"),
+        ({"observers": [Draw()]}, r"observer 1 'Draw' is a Draw, which has no observe\(\)"),
         ({"actions": Draw()}, "actions is <.*Draw object.*>, but must be a list"),
         ({"actions": [Draw(), brief]}, r"action 2 'function' is a function, which has no act\(\)"),
         ({"rewards": [rl.reward(brief)]}, "rewards is a list, but must be a dict from name to source"),

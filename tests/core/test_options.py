@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pydantic
 import pytest
 
 import rlaif_core as rl
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 class Plain:
     def __init__(self, word: str, times: int = 1, unit: Literal["words", "tokens"] = "words") -> None: ...
+
+
+class Inner(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    column: str = "text"
 
 
 class Bare:
@@ -112,3 +118,11 @@ def test_a_group_of_options_is_spread_into_the_table_and_put_back() -> None:
     built = Grouped(**values)
     assert (built.kl, built.adam) == (0.2, Adam(lr=1e-5, betas=(0.5, 0.6)))
     assert Grouped(**checked(Grouped, {}, "here")).adam == Adam(lr=1e-5)
+
+
+def test_an_option_may_be_a_table_of_its_own():
+    def build(source: Inner, times: int = 1): ...
+
+    assert checked(build, {"source": {"column": "x"}}, "it") == {"source": Inner(column="x")}
+    with pytest.raises(rl.ConfigError, match="it: option 'source' is wrong: extra inputs are not permitted"):
+        checked(build, {"source": {"colum": "x"}}, "it")

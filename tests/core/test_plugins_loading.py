@@ -191,8 +191,11 @@ def test_two_offers_of_one_name_name_both_distributions(distribution: Any) -> No
 
 
 def test_a_built_in_cannot_be_replaced_in_silence(distribution: Any) -> None:
-    distribution("rlaif-mine", {"mine": "mine"}, {"mine": HOOKS.format(name="length")})
-    assert "by rlaif-core" in str(Plugins.load().failures["mine"])
+    for name in ("aardvark", "mine", "zebra"):  # before and behind ours by their names
+        distribution(f"rlaif-{name}", {name: name}, {name: HOOKS.format(name="length")})
+    plugins = Plugins.load()
+    assert set(plugins.failures) == {"aardvark", "mine", "zebra"}
+    assert all("by rlaif-core" in str(failure) for failure in plugins.failures.values())
 
 
 def test_one_name_in_two_distributions_gets_the_distribution_added(distribution: Any) -> None:

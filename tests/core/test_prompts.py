@@ -53,7 +53,7 @@ def test_a_second_system_message_is_refused(tmp_path, key):
     file = written(tmp_path / "a.jsonl", {"id": "x", key: own[1:]}, {"id": "y", key: own})
     assert [message["role"] for message in load(file)[1].messages] == ["system", "user"]
     with pytest.raises(
-        rl.DataError, match=r"prompt 'y' has a system message of its own; leave out \[prompts\] system, or"
+        rl.DataError, match=r"a\.jsonl, line 2: its messages have a system message of their own; leave out \[prompts\]"
     ):
         load(file, system="be kind")
 
@@ -66,13 +66,13 @@ def test_a_second_system_message_is_refused(tmp_path, key):
         ([{"prompt": "fine"}, "[1, 2"], r"a\.jsonl, line 2: not valid JSON"),
         ([{"prompt": "fine"}, '"text"'], r"a\.jsonl, line 2: a str, but one JSON object a line"),
         ([{"prompt": "text"}, {"prompt": [{"role": "user", "content": "x"}]}], r"mixes plain texts and chat messages"),
+        ([{"prompt": "text"}, {"prompt": 3}], r"a\.jsonl, line 2: column 'prompt' is a int"),
+        ([{"question": "why"}], r"a\.jsonl, line 1: no column 'prompt'.*Columns: question"),
         (
-            [{"prompt": "text"}, {"prompt": 3}],
-            r"row 1: column 'prompt' is a int|column 'prompt' is a int here but a str",
+            [{"prompt": "fine"}, "", {"prompt": ""}],
+            r"a\.jsonl, line 3: column 'prompt' is empty; a prompt is a text or",
         ),
-        ([{"question": "why"}], r"row 0 has no column 'prompt'.*Columns: question"),
-        ([{"prompt": ""}], r"prompt 'row-0' is empty"),
-        ([{"prompt": 3}], r"row 0: column 'prompt' is a int; a prompt is a text or a list of chat messages"),
+        ([{"prompt": 3}], r"a\.jsonl, line 1: column 'prompt' is a int; a prompt is a text or a list of chat messages"),
         ([{"prompt": "fine"}, '{"prompt": "x\\ud800"}'], r"a\.jsonl, line 2: half a character \(a lone surrogate\)"),
         (
             [{"prompt": "fine"}, '{"prompt": "x", "prompt": "y"}'],
@@ -80,9 +80,12 @@ def test_a_second_system_message_is_refused(tmp_path, key):
         ),
         (
             [{"prompt": "fine", "id": "a"}, {"prompt": "x", "id": ""}],
-            r"row 1: column 'id' is empty; give every row an id",
+            r"a\.jsonl, line 2: column 'id' is empty; give every row an id",
         ),
-        ([{"prompt": [{"content": "no role"}]}], r"a message must have 'role' and 'content'"),
+        (
+            [{"prompt": [{"content": "no role"}]}],
+            r"a\.jsonl, line 1: column 'prompt': the role of a message is missing",
+        ),
     ],
 )
 def test_malformed_datasets_are_told_apart(tmp_path, rows, message):
@@ -92,9 +95,9 @@ def test_malformed_datasets_are_told_apart(tmp_path, rows, message):
 
 def test_a_column_that_is_named_must_exist(tmp_path):
     file = written(tmp_path / "a.jsonl", {"question": "why", "prompt": "x"})
-    with pytest.raises(rl.DataError, match=r"has no column 'questions'; did you mean 'question'\?"):
+    with pytest.raises(rl.DataError, match=r"line 1: no column 'questions'; did you mean 'question'\?"):
         load(file, column="questions")
-    with pytest.raises(rl.DataError, match=r"has no id column 'key'"):
+    with pytest.raises(rl.DataError, match=r"line 1: no id column 'key'"):
         load(file, id="key")
     with pytest.raises(rl.DataError, match=r"absent\.jsonl: there is no such file"):
         load(tmp_path / "absent.jsonl")
@@ -160,7 +163,8 @@ def test_a_saved_dataset_folder_and_other_formats(tmp_path):
     import datasets
 
     datasets.Dataset.from_list([{"prompt": "one"}, {"prompt": "two"}]).save_to_disk(str(tmp_path / "saved"))
-    assert len(load_prompts(PromptTable(dataset=str(tmp_path / "saved")))) == 2
+    for place in ({"dataset": str(tmp_path / "saved")}, {"files": str(tmp_path / "saved")}):
+        assert len(load_prompts(PromptTable(**place))) == 2
     (tmp_path / "a.csv").write_text("prompt,level\none,1\ntwo,2\n")
     assert [p.meta["level"] for p in load_prompts(PromptTable(dataset="csv", files=str(tmp_path / "a.csv")))] == [1, 2]
 
@@ -361,7 +365,7 @@ def test_what_is_no_text_file_is_named(tmp_path):
 def test_prompts_are_found_in_the_usual_columns_unless_one_is_named(tmp_path):
     file = written(tmp_path / "a.jsonl", {"text": "one"}, {"text": "two"})
     assert [prompt.text for prompt in load(file)] == ["one", "two"]
-    with pytest.raises(rl.DataError, match="row 0 has no column 'prompt'"):
+    with pytest.raises(rl.DataError, match=r"line 1: no column 'prompt'"):
         load(file, column="prompt")
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 
 import rlaif_core as rl
+from rlaif_core.options import OptionGroup
 from rlaif_core.plugins import Listing, Origin
 from rlaif_core.show import described, kind_named, singular
 
@@ -30,9 +31,43 @@ class Data:
     word: str = "please"
 
 
+@dataclass(frozen=True)
+class Shared(OptionGroup):
+    """`size` is how much."""
+
+    size: int = 3
+
+
+class Sharing:
+    """What sharing does."""
+
+    def __init__(self, word: str = "please", shared: Shared = Shared()) -> None: ...
+
+
+def test_a_shared_group_of_options_explains_itself() -> None:
+    assert shown(Sharing).splitlines()[1:] == [
+        "",
+        "What sharing does.",
+        "",
+        "`size` is how much.",
+        "",
+        "options",
+        "  word  str  = 'please'",
+        "  size  int  = 3",
+    ]
+
+
 def test_kinds_have_a_singular() -> None:
-    kinds = ["policies", "actions", "judges", "rewards", "credits", "optimisers"]
-    assert [singular(kind) for kind in kinds] == ["policy", "action", "judge", "reward", "credit", "optimiser"]
+    kinds = ["policies", "actions", "judges", "rewards", "credits", "optimisers", "observers"]
+    assert [singular(kind) for kind in kinds] == [
+        "policy",
+        "action",
+        "judge",
+        "reward",
+        "credit",
+        "optimiser",
+        "observer",
+    ]
     assert [kind_named(word) for word in ("policy", "Rewards", "optimiser")] == ["policies", "rewards", "optimisers"]
 
 

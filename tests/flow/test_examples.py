@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import datasets
 import pytest
 
 import checkpoints
@@ -20,7 +21,7 @@ from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.reward_model import RewardModel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml"))
+CONFIGS = sorted(path.name for path in EXAMPLES.glob("*.toml") if "[optimiser]" in path.read_text())
 FITS = sorted(EXAMPLES.glob("fit/*.toml"))
 
 
@@ -99,6 +100,14 @@ def test_the_tiny_one_is_the_demo() -> None:
     for each in (tables, demo):
         each["run"].pop("save_every")
     assert tables == demo
+
+
+def test_the_labelling_labels(tmp_path: Path) -> None:
+    few = ["--set", "prompts.limit=12", "--out", str(tmp_path / "labels")]
+    assert main(["label", "examples/label.toml", *few]) == 0
+    rows = datasets.load_from_disk(str(tmp_path / "labels" / "preferences")).to_list()
+    assert rows
+    assert all(row["probability"] > 0.55 for row in rows)
 
 
 def test_the_tiny_one_runs(tmp_path: Path) -> None:

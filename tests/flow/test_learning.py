@@ -126,8 +126,8 @@ def test_gold_rises_when_rollouts_are_shared_among_several_updates(optimiser, se
 @pytest.mark.parametrize(("loss", "beta"), [("sigmoid", 0.1), ("ipo", 0.03)])
 def test_gold_rises_with_recorded_answers(loss: str, beta: float, seed: int) -> None:
     optimiser = Dpo(beta=beta, loss=loss, pairs="all", adam=ADAM)
-    actions = [("replay", Replay(answers="answers"))]
-    sources = {"recorded": Source(Recorded(answers="answers"))}
+    actions = [("replay", Replay())]
+    sources = {"recorded": Source(Recorded())}
     loop = loop_of(FakePolicy(seed=seed), optimiser, Group(), seed, actions=actions, sources=sources)
     assert gained(loop, 30) > 0.3
     assert advance(loop)[1]["accuracy"] > 0.9

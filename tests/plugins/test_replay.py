@@ -26,14 +26,16 @@ def test_takes_the_recorded_answers_with_the_policy_s_own_log_probs() -> None:
 def test_any_number_of_answers_to_a_prompt() -> None:
     sampler = FakePolicy().sampler(seed=0, step=0, group=2)
     answers = {"a": ["yes"], "b": ["no", "red", "no"]}
-    prompts = [Prompt(id=name, text="is it", meta={"them": its}) for name, its in answers.items()]
-    rollouts = Replay(answers="them").act(sampler, prompts, None)
+    prompts = [
+        Prompt(id=name, text="is it", meta={"answers": its, "scores": [1] * len(its)}) for name, its in answers.items()
+    ]
+    rollouts = Replay().act(sampler, prompts, None)
     assert rollouts.group.tolist() == [0, 1, 1, 1]
 
 
 def test_rows_without_answers_are_named() -> None:
     sampler = FakePolicy().sampler(seed=0, step=0, group=2)
-    with pytest.raises(DataError, match="prompt 'a': its row has no column 'chosen'"):
+    with pytest.raises(DataError, match="prompt 'a': its row records no answers"):
         Replay().act(sampler, [Prompt(id="a", text="is it")], None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -21,8 +22,10 @@ from rlaif_core.cli import application
 from rlaif_core.feedback import Score
 from rlaif_core.plugins import Plugins
 from rlaif_core.policy import TransformersPolicy
+from rlaif_judges.asking import Reply
+from rlaif_judges.forms import ballots
 
-NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 28, 30)
+NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 20, 21, 23, 24, 25, 28, 29, 30)
 CHECKS = {entry.number: entry for entry in every()}
 
 
@@ -41,7 +44,7 @@ real_logprobs, real_trimmed, real_gae = rk.token_logprobs, sampling._trimmed, rk
 real_model, real_forward = CausalModel.__init__, TransformersPolicy.forward
 real_reference = TransformersPolicy.keep_reference
 real_apply, real_learn, real_score, real_loss = Update.apply, Dpo._learn, KlPenalty.score, rk.policy_loss
-real_linear = rk.linear_logprobs
+real_linear, real_ballots = rk.linear_logprobs, ballots
 
 
 def rolled(states, weight, targets, **how):
@@ -121,6 +124,15 @@ def means_for_sums(self, *args):
     return real_learn(self, *args)
 
 
+def in_one_order(question, style):
+    return real_ballots(question, replace(style, orders=1))
+
+
+def sure_of_the_first(self, options, logp, tokens):
+    shares = (1.0, *[0.0] * (len(options) - 1))
+    return lambda seconds: Reply(text=options[0], probabilities=shares, seconds=seconds)
+
+
 def adapters_off(self):
     real_reference(self)
     if self._adapters == "trained":
@@ -150,6 +162,7 @@ PLANTED = {
     24: ("rlaif_core.prompts.Prompts.load_state_dict", lambda self, state: None),
     25: ("rlaif_builtins.selfcheck.losses.pair_loss", lambda margin, beta, smoothing, kind: margin.square() + 0.5),
     28: ("rlaif_kernels.token_logprobs", in_bfloat16),
+    29: ("rlaif_judges.language.ballots", in_one_order),
     30: ("rlaif_core.plugins.checked", lambda build, given, where, objects=(): dict(given)),
 }
 
@@ -165,6 +178,10 @@ DEEPER = [
     (15, "rlaif_builtins.optimisers.update.Update.apply", normalised_in_parts(lambda mask: mask.any(1).sum())),
     (20, "rlaif_core.policy.TransformersPolicy.keep_reference", adapters_off),
     (25, "rlaif_builtins.optimisers.dpo.Dpo._learn", means_for_sums),
+    (29, "rlaif_judges.tally._compared", lambda values, *_: [values[0], 0.0]),
+    (29, "rlaif_judges.asking.Request.key", lambda self, identity: secrets.token_hex(16)),
+    (29, "rlaif_judges.economy.budget.Economy.exhausted", lambda self, spent, under_way: ""),
+    (29, "rlaif_judges.backends.local.Local._choice", sure_of_the_first),
 ]
 
 

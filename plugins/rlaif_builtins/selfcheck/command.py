@@ -10,9 +10,16 @@ import typer
 
 def selfcheck(
     only: Annotated[list[int] | None, typer.Option("--only", help="Number of a check; may be given again.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="CONFIG[:NAME]", help="Attack the judges of a config, or the one of that name, instead."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Try the known traps of this kind of training on this very installation; say what held."""
+    if judge is not None:
+        _attacked(judge, as_json)
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -37,3 +44,21 @@ def selfcheck(
         console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} held, in {seconds:.1f} s")
     if failed or not chosen:
         raise typer.Exit(1)
+
+
+def _attacked(given: str, as_json: bool) -> None:
+    """How often each judge lets a worse answer pass for the better one, attack by attack."""
+    from rich.console import Console
+
+    from rlaif_builtins.selfcheck.judge import Tried, table, tried
+    from rlaif_core.policy import quiet
+
+    console = Console(stderr=as_json)
+    found: list[Tried] = []
+    with console.status("attacking"), quiet():
+        found.extend(tried(given))
+    if as_json:
+        typer.echo(json.dumps([each.plain for each in found], indent=1))
+    else:
+        for each in found:
+            console.print(table(each))

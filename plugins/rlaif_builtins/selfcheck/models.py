@@ -86,6 +86,32 @@ def reward_checkpoint() -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def judge_checkpoint() -> Iterator[Path]:
+    """The folder of a Llama that can say A and B and has room for a question about two short answers."""
+    words = {word: number for number, word in enumerate(["<eos>", "<pad>", "<unk>", "A", "B", "x", "y", "alone."])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokens = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>")
+    config = transformers.LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.5,
+        pad_token_id=1,
+        eos_token_id=0,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: Any = transformers.LlamaForCausalLM(config)
+    with saved(model, tokens) as folder:
+        yield folder
+
+
 @cache
 def policy(**how: Any) -> TransformersPolicy:
     """A policy on a fresh `checkpoint`, on the CPU; the same one for the same arguments."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TOPICS = ("policy", "sampling", "feedback", "losses", "runs")
+TOPICS = ("policy", "sampling", "feedback", "judges", "losses", "runs")
 
 
 @dataclass(frozen=True, slots=True)

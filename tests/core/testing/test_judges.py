@@ -28,10 +28,10 @@ def test_a_good_judge_passes() -> None:
 
 
 BAD_JUDGES = {
-    "too few": (lambda qs: verdicts(qs, by_length)[1:], r"Judge\.ask returned 2 verdicts for 3 questions"),
+    "too few": (lambda qs: verdicts(qs, by_length)[1:], r"Judge\.ask returned 4 verdicts for 5 questions"),
     "generator": (lambda qs: iter(verdicts(qs, by_length)), r"returned a list_iterator for 0 questions; return a list"),
     "nothing": (lambda qs: None, r"Judge\.ask returned a NoneType for 0 questions; return a list, a verdict each"),
-    "nothing for some": (lambda qs: None if qs else [], r"Judge\.ask returned a NoneType for 3 questions"),
+    "nothing for some": (lambda qs: None if qs else [], r"Judge\.ask returned a NoneType for 5 questions"),
     "bare scores": (lambda qs: [1.0] * len(qs), r"returned a float; return rl.Verdict"),
     "too few answers": (
         lambda qs: [rl.Verdict(outcomes=(rl.Score(1),))] * len(qs),
@@ -41,6 +41,10 @@ BAD_JUDGES = {
     "chance": (lambda qs: verdicts(qs, lambda q, a: rl.Score(random.random())), "asked the same thing twice"),
     "outage": (lambda qs: verdicts(qs, lambda q, a: rl.Failed("no network")), "failed on every answer: no network"),
     "company": (lambda qs: verdicts(qs, lambda q, a: rl.Score(len(qs))), "differently when it is asked alone"),
+    "partial": (
+        lambda qs: [rl.Verdict(outcomes=tuple(rl.Score(-place) for place, _ in enumerate(q.answers))) for q in qs],
+        "finds one answer better by 1 where it is shown first and by -1 where it is shown second",
+    ),
     "asked nothing": (lambda qs: verdicts(qs, by_length) or [1], "returned 1 verdicts for 0 questions"),
 }
 
@@ -59,3 +63,7 @@ def test_what_a_judge_raises_says_whose_it_is() -> None:
     with pytest.raises(TimeoutError) as caught:
         check_judge(judge(ask))
     assert "Judge.ask on 0 questions" in caught.value.__notes__[0]
+
+
+def test_a_partial_judge_passes_where_it_may_be_one() -> None:
+    check_judge(judge(BAD_JUDGES["partial"][0]), impartial=False)

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 import rlaif_core as rl
-from rlaif_core.testing import check_action, check_credit, check_judge, check_reward, make_experience
+from rlaif_core.testing import (
+    check_action,
+    check_credit,
+    check_judge,
+    check_observer,
+    check_reward,
+    make_experience,
+)
 
 
 class Remembers:
@@ -31,6 +38,9 @@ class Remembers:
     def assign(self, rollouts: rl.Rollouts, feedback: rl.Feedback, critic: rl.Critic) -> rl.Experience:
         return make_experience(rollouts, feedback)
 
+    def observe(self, step: int, experience: rl.Experience) -> dict[str, float]:
+        return {"answers": len(experience.rollouts)}
+
     def state_dict(self) -> Any:
         return self.state
 
@@ -38,7 +48,7 @@ class Remembers:
         self.state = self.back(state)
 
 
-@pytest.mark.parametrize("check", [check_reward, check_judge, check_action, check_credit])
+@pytest.mark.parametrize("check", [check_reward, check_judge, check_action, check_credit, check_observer])
 def test_a_state_is_tried_whatever_the_part(check: Callable[[Any], None]) -> None:
     check(Remembers({"seen": [1, 2], "by": {"a": 0.5}}))
     with pytest.raises(rl.CheckpointError, match=r"state\.seen is a set, which a checkpoint cannot hold") as raised:

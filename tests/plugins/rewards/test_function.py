@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -14,7 +15,7 @@ from rlaif_rewards.function import Function
 ROLLOUTS = make_rollouts([("yes", "no"), ("maybe", "is it")])
 
 CODE = """
-import time
+import asyncio, time
 import numpy, torch
 import rlaif_core as rl
 
@@ -47,6 +48,24 @@ def hangs(prompt, completion):
 
 def hangs_at_once(rollouts):
     time.sleep(30)
+
+async def awaited(prompt, completion):
+    await asyncio.sleep(0)
+    return 2.0
+
+async def awaited_at_once(rollouts):
+    return [asyncio.get_running_loop() is loop_of(rollouts)] * len(rollouts)
+
+loops = []
+def loop_of(rollouts):
+    loops.append(asyncio.get_running_loop())
+    return loops[0]
+
+async def hangs_awaiting(prompt, completion):
+    await asyncio.sleep(30)
+
+def of_trl(prompts, completions, **columns):
+    return [float(len(completion)) for completion in completions]
 
 @rl.reward
 def marked(prompt, completion) -> float:
@@ -89,7 +108,34 @@ def test_outcomes_and_numbers_of_other_libraries(file: Path) -> None:
 
 
 def test_all_answers_at_once(file: Path) -> None:
-    assert values(Function(f"{file}:all_at_once", batch=True)) == [0.0, 0.5, 1.0, 1.5]
+    assert values(Function(f"{file}:all_at_once", convention="rollouts")) == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_coroutines_are_awaited_in_one_loop(file: Path) -> None:
+    assert values(Function(f"{file}:awaited")) == [2.0] * 4
+    source = Function(f"{file}:awaited_at_once", convention="rollouts")
+    assert values(source) == values(source) == [1.0] * 4
+    with pytest.raises(FeedbackError, match=r"took longer than 1 s"):
+        Function(f"{file}:hangs_awaiting", timeout=1).score(ROLLOUTS)
+
+
+def test_coroutines_inside_a_running_loop(file: Path) -> None:
+    async def notebook() -> list[Any]:
+        return values(Function(f"{file}:awaited", timeout=0))
+
+    assert asyncio.run(notebook()) == [2.0] * 4
+
+
+def test_functions_written_for_trl(file: Path) -> None:
+    source = Function(f"{file}:of_trl", convention="trl")
+    check_reward(source)
+    assert source.score(ROLLOUTS)[0] == Score(3.0, "the function returned 3")
+    assert values(Function(f"{file}:of_trl", convention="trl", conversational=True)) == [1.0] * 4  # messages
+
+
+def test_conversational_belongs_to_trl(file: Path) -> None:
+    with pytest.raises(ConfigError, match="conversational belongs to convention = 'trl'"):
+        Function(f"{file}:words", conversational=True)
 
 
 def test_function_of_an_installed_module() -> None:
@@ -105,7 +151,7 @@ def test_exception_keeps_its_type_and_says_whose_it_is(file: Path) -> None:
 
 def test_too_few_values_are_refused(file: Path) -> None:
     with pytest.raises(FeedbackError, match="returned 1 outcomes for 4 answers") as error:
-        Function(f"{file}:too_few", batch=True).score(ROLLOUTS)
+        Function(f"{file}:too_few", convention="rollouts").score(ROLLOUTS)
     assert f"reward function '{file}:too_few'" in notes(error)
 
 
@@ -124,7 +170,7 @@ def test_hanging_names_the_function_and_the_prompt(file: Path) -> None:
         Function(f"{file}:hangs", timeout=1).score(ROLLOUTS)
     assert f"reward function '{file}:hangs', answer 1, to prompt 'prompt-0'" in notes(error)
     with pytest.raises(FeedbackError, match=r"took longer than 1 s") as error:
-        Function(f"{file}:hangs_at_once", batch=True, timeout=1).score(ROLLOUTS)
+        Function(f"{file}:hangs_at_once", convention="rollouts", timeout=1).score(ROLLOUTS)
     assert "hangs_at_once" in notes(error)
 
 

@@ -50,6 +50,23 @@ def test_range_dead_band_and_monotony(target: int, tolerance: int, one: int, oth
     assert near > target or closer.value >= -1
 
 
+def test_buffer_leads_down_to_the_limit_and_no_further() -> None:
+    source = Length(max=10, buffer=4, unit="words")
+    outcomes = scored(source, *("a " * length for length in (0, 6, 7, 9, 10, 11, 500)))
+    assert [outcome.value for outcome in outcomes] == [0.0, 0.0, -1 / 4, -3 / 4, -1.0, -1.0, -1.0]
+    assert outcomes[2].reason == "7 words, 10 being the limit"
+    assert [its.value for its in scored(Length(max=2, buffer=2, unit="words"), "", "a", "a b")] == [0.0, -0.5, -1.0]
+    check_reward(source)
+
+
+@pytest.mark.filterwarnings("ignore")  # of another project, which is not ours to mend
+def test_buffer_punishes_as_trl_does() -> None:
+    theirs = pytest.importorskip("trl.rewards").get_soft_overlong_punishment(max_completion_len=9, soft_punish_cache=5)
+    texts = ["yes " * length for length in range(12)]
+    expected = theirs([[0] * (length + 1) for length in range(12)])  # the end of sequence is a token
+    assert [outcome.value for outcome in scored(Length(max=9, buffer=5), *texts)] == pytest.approx(expected)
+
+
 def test_tokens_do_not_depend_on_padding() -> None:
     rollouts = make_rollouts([("yes", "yes please thanks")])
     source = Length(target=2)
@@ -72,6 +89,8 @@ def test_invisible_characters_and_blanks_do_not_make_an_answer_longer() -> None:
         ({"target": -3}, "cannot be negative"),
         ({"min": 5, "max": 4}, "min 5 is above max 4"),
         ({"min": 5, "tolerance": 1}, "tolerance belongs to target"),
+        ({"min": 3, "max": 5, "buffer": 3}, "buffer 3 does not fit between min 3 and max 5"),
+        ({"target": 5, "buffer": 3}, "buffer 3 does not fit between min 0 and max 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, int], complaint: str) -> None:

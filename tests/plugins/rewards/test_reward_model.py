@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +57,40 @@ def test_end_of_sequence_where_the_model_was_trained_with_one(classifier) -> Non
         source = RewardModel(folder, with_prompt="joined", append_eos=append_eos)
         found = [outcome.value for outcome in source.score(rollouts)]
         assert found == pytest.approx(rewards_of(folder, *(text + end for text in plain)), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of another project, which is not ours to mend
+@pytest.mark.parametrize("talks", [True, False])
+def test_what_trl_trains_says_what_it_said_there(classifier, tmp_path: Path, talks: bool) -> None:
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+
+    def turn(role: str, text: str) -> Any:
+        return [{"role": role, "content": text}] if talks else text
+
+    row = {
+        "prompt": turn("user", "is it red "),
+        "chosen": turn("assistant", "yes"),
+        "rejected": turn("assistant", "no it is green"),
+    }
+    folder = classifier("llama", labels=REWARD)
+    trainer = trl.RewardTrainer(
+        model=AutoModelForSequenceClassification.from_pretrained(folder),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        args=trl.RewardConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to=[], save_strategy="no"),
+        train_dataset=Dataset.from_list([row] * 2),
+    )
+    trainer.train()
+    trainer.save_model(str(tmp_path))
+    with torch.no_grad():
+        ids = [torch.tensor([trainer.train_dataset[0][f"{which}_ids"]]) for which in ("chosen", "rejected")]
+        expected = [trainer.model.eval()(input_ids=its).logits.item() for its in ids]
+    messages = ({"role": "user", "content": "is it red "},) if talks else ()
+    rollouts = make_rollouts(
+        [("yes", "no it is green")], prompts=[Prompt(id="a", text="is it red ", messages=messages)]
+    )
+    source = RewardModel(str(tmp_path), **({} if talks else {"with_prompt": "joined", "append_eos": True}))
+    assert [outcome.value for outcome in source.score(rollouts)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_centre_and_scale(classifier) -> None:

@@ -1,0 +1,1 @@
+"""Who answers requests: servers, models in this process, the policy itself."""

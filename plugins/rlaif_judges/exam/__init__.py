@@ -1,0 +1,1 @@
+"""`rlaif judge`: judges examined on pairs of which it is known which answer is better."""

@@ -1,0 +1,1 @@
+"""AI feedback for a whole dataset, offline: the verb `rlaif label`."""

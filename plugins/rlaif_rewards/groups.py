@@ -1,0 +1,35 @@
+"""Answers by the prompt they answer, and what is known of how they were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif_core import Rollouts
+from rlaif_rewards.words import last_turn
+
+
+def grouped(rollouts: Rollouts) -> list[list[int]]:
+    """The rows of each group, in the order of their first."""
+    rows: dict[int, list[int]] = {}
+    for row, group in enumerate(rollouts.group.tolist()):
+        rows.setdefault(group, []).append(row)
+    return list(rows.values())
+
+
+def replied(rollouts: Rollouts, rows: Sequence[int]) -> list[str]:
+    """The answers of some rows."""
+    return [rollouts.completions[row] for row in rows]
+
+
+def last_turn_logp(rollouts: Rollouts, *, mean: bool) -> list[float]:
+    """[B]: the log-prob of each answer, the last of a conversation; the mean over its tokens, or their sum."""
+    here = last_turn(rollouts.mask)
+    total = rollouts.logp.double().where(here, 0.0).sum(1)
+    found: list[float] = (total / here.sum(1).clamp(min=1) if mean else total).tolist()
+    return found
+
+
+def chance_free(rollouts: Rollouts, rows: Sequence[int]) -> bool:
+    """Whether the sampler had no choice: every token of these answers was drawn with probability 1."""
+    chosen = rollouts.mask[rows]
+    return not rollouts.recorded and bool(chosen.any()) and bool((rollouts.logp[rows][chosen] == 0).all())

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judging import Scripted, answers_in, ask, named
+from rlaif_core import Abstain, Failed, Score
+from rlaif_core.testing import check_judge
+from rlaif_judges.asking import Request, Straight
+from rlaif_judges.hygiene import Hygiene
+from rlaif_judges.language import LanguageJudge
+
+SHARES = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3)
+
+
+def judge(choose, **hygiene) -> tuple[LanguageJudge, Scripted]:
+    backend = Scripted(choose)
+    return LanguageJudge(Straight(backend), Hygiene(**hygiene)), backend
+
+
+def longer(request: Request) -> list[float]:
+    """Prefers the longer answer with 0.8; of one alone the level grows with its length."""
+    texts = answers_in(request)
+    if "" in texts:
+        at = min(len(texts[""]), len(request.options) - 1)
+        return [float(k == at) for k in range(len(request.options))]
+    worst = "worst" in request.messages[1].content.rpartition("\n\n")[2]
+    best = sorted(texts, key=lambda label: (len(texts[label]), texts[label]), reverse=not worst)[0]
+    rest = 0.2 / (len(request.options) - 1)
+    return [0.8 if option == best else rest for option in request.options]
+
+
+def test_the_contract_of_a_judge_holds() -> None:
+    check_judge(judge(longer)[0])
+
+
+def values(verdict) -> list[float]:
+    return [outcome.value for outcome in verdict.outcomes]
+
+
+def test_a_comparison_is_antisymmetric() -> None:
+    its, _ = judge(longer)
+    one, other = its.ask([ask("a", "bbb"), ask("bbb", "a")])
+    assert values(one) == pytest.approx([-0.6, 0.6])
+    assert values(other) == [-value for value in values(one)]
+
+
+@given(SHARES, SHARES, st.booleans())
+def test_whatever_is_said_exchanging_the_answers_exchanges_the_sign(first, second, ties) -> None:
+    """The model may prefer anything: by content, by place, or both."""
+
+    def choose(request: Request) -> list[float]:
+        shares = (first if answers_in(request)["A"] == "x" else second)[: len(request.options)]
+        return [share / sum(shares) for share in shares]
+
+    its, _ = judge(choose, ties=ties)
+    one, other = its.ask([ask("x", "y"), ask("y", "x")])
+    assert values(one) == [-value for value in values(other)]
+    assert values(one)[0] == -values(one)[1]
+    assert all(-1 <= value <= 1 for value in values(one))
+
+
+@pytest.mark.parametrize("label", ["A", "B"])
+def test_one_that_always_names_the_same_place_yields_ties_only(label: str) -> None:
+    its, _ = judge(lambda request: named(request, label))
+    compared, ranked = its.ask([ask("x", "yy"), ask("x", "yy", "zzz", form="rank")])
+    assert values(compared) == [0.0, 0.0]
+    assert values(ranked) == [0.0, 0.0, 0.0]
+    assert compared.measured["disagreement"] == 1.0
+    assert compared.measured["position_bias"] == (0.5 if label == "A" else -0.5)
+    assert compared.measured["confidence"] == 0.0
+
+
+def test_in_one_order_half_as_much_is_asked_and_the_place_counts() -> None:
+    its, backend = judge(lambda request: named(request, "A"), orders="one")
+    (verdict,) = its.ask([ask("x", "y")])
+    assert values(verdict) == [1.0, -1.0]
+    assert len(backend.asked) == 1
+    assert "disagreement" not in verdict.measured
+
+
+def test_answers_that_are_the_same_text_are_a_tie_and_nobody_is_asked() -> None:
+    its, backend = judge(longer)
+    (verdict,) = its.ask([ask("x", "x")])
+    assert values(verdict) == [0.0, 0.0]
+    assert not backend.asked
+
+
+def test_a_ranking_sums_to_nothing_and_finds_the_best_and_the_worst() -> None:
+    its, backend = judge(longer)
+    (verdict,) = its.ask([ask("bb", "a", "cccc", "ddd", form="rank")])
+    assert sum(values(verdict)) == pytest.approx(0)
+    assert values(verdict) == pytest.approx([0, -(0.8 - 0.2 / 3), 0.8 - 0.2 / 3, 0])
+    assert len(backend.asked) == 4
+    assert verdict.outcomes[2].reason == "the best with 0.80, the worst with 0.07"
+
+
+def test_nobody_can_be_ranked_alone() -> None:
+    (verdict,) = judge(longer)[0].ask([ask("x", form="rank")])
+    assert isinstance(verdict.outcomes[0], Abstain)
+
+
+@given(SHARES)
+def test_a_score_is_the_expected_level_from_minus_one_to_one(shares) -> None:
+    p = [share / sum(shares) for share in shares]
+    its, _ = judge(lambda _: p, levels=3)
+    (verdict,) = its.ask([ask("x", form="score")])
+    assert values(verdict) == pytest.approx([p[2] - p[0]])
+
+
+def test_the_levels_of_the_question_come_before_those_of_the_judge() -> None:
+    its, backend = judge(lambda request: named(request, request.options[-1]))
+    (verdict,) = its.ask([ask("x", form="score", levels=("awful", "superb"), rubric="taste")])
+    assert values(verdict) == [1.0]
+    assert backend.asked[0].options == ("1", "2")
+    assert "1: awful\n2: superb" in backend.asked[0].messages[1].content
+    assert "Judge by this: taste" in backend.asked[0].messages[1].content
+
+
+def test_each_answer_is_scored_by_itself() -> None:
+    its, backend = judge(longer)
+    (verdict,) = its.ask([ask("", "xx", "xxxx", form="score")])
+    assert values(verdict) == [-1.0, 0.0, 1.0]
+    assert [list(answers_in(request).values()) for request in backend.asked] == [[""], ["xx"], ["xxxx"]]
+
+
+def test_a_failed_choice_fails_what_it_is_about_and_nothing_else() -> None:
+    def choose(request: Request):
+        return Failed("no connection") if "wicked" in request.messages[1].content else longer(request)
+
+    its, _ = judge(choose)
+    scored, compared, fine = its.ask([ask("wicked", "xx", form="score"), ask("wicked", "x"), ask("x", "yy")])
+    assert scored.outcomes[0] == Failed("no connection")
+    assert isinstance(scored.outcomes[1], Score)
+    assert compared.outcomes == (Failed("no connection"), Failed("no connection"))
+    assert values(fine) == pytest.approx([-0.6, 0.6])
+
+
+def test_votes_are_averaged_and_their_spread_is_told() -> None:
+    def choose(request: Request):
+        return named(request, "A" if request.seed % 2 else "B") if answers_in(request)["A"] == "x" else [0.5, 0.5]
+
+    its, backend = judge(choose, votes=4, temperature=0.7)
+    (verdict,) = its.ask([ask("x", "y")])
+    assert values(verdict) == [0.0, 0.0]
+    assert verdict.measured["spread"] == 0.25  # 0.5 in one order, none in the other
+    assert {request.seed for request in backend.asked} == {0, 1, 2, 3}
+    assert {request.temperature for request in backend.asked} == {0.7}
+
+
+@pytest.mark.parametrize(("lost", "heard"), [(1, True), (2, False), (3, False)])
+def test_a_minority_of_lost_votes_is_done_without(lost: int, heard: bool) -> None:
+    def choose(request: Request):
+        return Failed("unreadable") if request.seed < lost else named(request, "1")
+
+    (verdict,) = judge(choose, votes=3, temperature=1.0)[0].ask([ask("x", form="score")])
+    assert isinstance(verdict.outcomes[0], Score) == heard
+    if heard:
+        assert "1 votes were not heard" in verdict.outcomes[0].reason
+
+
+def test_reasons_are_written_first_and_the_choice_is_made_in_their_light() -> None:
+    def choose(request: Request):
+        return named(request, "A") if request.options else "The first quotes its source."
+
+    its, backend = judge(choose, reasons=True, reason_tokens=50)
+    (verdict,) = its.ask([ask("x", "y")])
+    thought, _, chosen, _ = backend.asked
+    assert thought.options == ()
+    assert thought.max_tokens == 50
+    assert [message.role for message in chosen.messages] == ["system", "user", "assistant", "user"]
+    assert chosen.messages[2].content == "The first quotes its source."
+    assert chosen.messages[3].content.endswith("Which answer is better, A or B?")
+    assert "The first quotes its source." in verdict.outcomes[0].reason
+    assert verdict.measured["calls"] == 4
+
+
+def test_where_no_reasons_could_be_had_no_choice_is_made() -> None:
+    its, backend = judge(lambda request: Failed("down"), reasons=True)
+    (verdict,) = its.ask([ask("x", "y")])
+    assert verdict.outcomes == (Failed("down"), Failed("down"))
+    assert all(not request.options for request in backend.asked)
+
+
+@pytest.mark.parametrize(("flips", "kind"), [("average", Score), ("tie", Score), ("abstain", Abstain)])
+def test_orders_that_disagree_are_averaged_tied_or_left_out(flips: str, kind: type) -> None:
+    def choose(request: Request):
+        return [0.9, 0.1] if answers_in(request)["A"] == "x" else [0.6, 0.4]
+
+    (verdict,) = judge(choose, flips=flips)[0].ask([ask("x", "y")])
+    assert {type(outcome) for outcome in verdict.outcomes} == {kind}
+    if kind is Score:
+        assert values(verdict)[0] == pytest.approx(0.3 if flips == "average" else 0.0)
+
+
+def test_below_the_wanted_confidence_it_abstains() -> None:
+    its, _ = judge(lambda request: [0.6, 0.4], orders="one", confidence=0.3)
+    (verdict,) = its.ask([ask("x", "y")])
+    assert all(isinstance(outcome, Abstain) for outcome in verdict.outcomes)
+    its, _ = judge(lambda request: [0.2] * 5, confidence=0.1)
+    (verdict,) = its.ask([ask("x", form="score")])
+    assert isinstance(verdict.outcomes[0], Abstain)
+    its, _ = judge(lambda request: named(request, "5"), confidence=0.99)
+    (verdict,) = its.ask([ask("x", form="score")])
+    assert values(verdict) == [1.0]
+
+
+def test_what_asking_cost_is_shared_by_the_answers() -> None:
+    backend = Scripted(lambda request: named(request, "A") if request.options else "hm", cost=0.5)
+    its = LanguageJudge(Straight(backend), Hygiene(reasons=True))
+    (verdict,) = its.ask([ask("x", "y")])
+    assert [outcome.cost for outcome in verdict.outcomes] == [1.0, 1.0]  # two orders, each with reasons and a choice
+
+
+def test_tokens_are_counted_where_they_are_known_those_of_reasons_too() -> None:
+    backend = Scripted(lambda request: named(request, "A") if request.options else "hm")
+    original = backend.answer
+
+    def answer(requests):
+        for number, reply in original(requests):
+            yield number, replace(reply, tokens_in=10, tokens_out=1)
+
+    backend.answer = answer  # type: ignore[method-assign]
+    (verdict,) = LanguageJudge(Straight(backend), Hygiene(reasons=True)).ask([ask("x", "y")])
+    assert (verdict.measured["tokens_in"], verdict.measured["tokens_out"]) == (40, 4)
+    (verdict,) = judge(longer)[0].ask([ask("x", "yy")])
+    assert "tokens_in" not in verdict.measured
+
+
+def test_a_batch_is_asked_at_once() -> None:
+    calls = []
+
+    class Counting(Straight):
+        def answer(self, requests):
+            calls.append(len(requests))
+            return super().answer(requests)
+
+    its = LanguageJudge(Counting(Scripted(longer)), Hygiene())
+    its.ask([ask("x", "yy"), ask("x", "y", "zz", form="rank"), ask("x", form="score")])
+    assert calls == [2 + 4 + 1]
