@@ -79,10 +79,12 @@ def clariq(row: dict[str, Any]) -> dict[str, Any]:
     return {"text": row["initial_request"], "label": need, "group": row["initial_request"]}
 
 
-def contradiction(row: dict[str, Any]) -> dict[str, Any]:
-    """What a bot says last, behind what it said before."""
+def contradiction(row: dict[str, Any]) -> dict[str, Any] | None:
+    """What a bot says last, behind what it said before, where it did."""
     *before, last = row["turns"]
     own = [turn["text"] for turn in before if turn["agent_id"] == last["agent_id"]]
+    if not own:
+        return None
     opening = " ".join(turn["text"] for turn in row["turns"][:2])
     said = {"prompt": "\n".join(own), "text": last["text"], "group": opening}
     return {**said, "label": "contradicts" if row["is_contradiction"] else "agrees"}

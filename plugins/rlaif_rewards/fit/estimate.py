@@ -160,4 +160,5 @@ def shares(targets: Array) -> Array:
     """[L]: what a row of each label counts, for all labels of targets [N, L] to count alike and rows 1 on the mean."""
     found = targets.mean(0)
     there = found > 0
-    return np.where(there, 1 / np.maximum(found, 1e-12), 0.0) / there.sum()
+    counted: Array = np.where(there, 1 / np.maximum(found, 1e-12), 0.0) / there.sum()
+    return counted
