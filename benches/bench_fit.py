@@ -183,7 +183,7 @@ TITLES = {
     "truth": "a true answer or not (truthfulqa_judged)",
     "info": "an informative answer or not (truthfulqa_judged)",
     "selfaware": "answerable or not (unanswerable_selfaware)",
-    "clariq": "needs a question back or not (clarify_clariq)",
+    "clariq": "needs a question back or not (clarify_clariq: 183 requests, 9 rows each)",
     "contradiction": "contradicts an earlier turn or not (dialog_contradiction)",
 }
 FIGURES = {"auroc": "AUROC", "accuracy": "accuracy", "brier": "Brier", "ece": "ECE"}
