@@ -4,7 +4,7 @@ Of each problem some labels are trusted, the rest held out, many times over. A s
 The gain is over the source that is best on the held-out labels themselves, which nobody could have picked beforehand;
 its interval is a bootstrap over groups of pairs (an instruction, a conversation), of each pair's mean over all splits.
 
-    RLAIF_REAL_DATA=... python benches/bench_fusion.py [--splits 20] [--trusted 80] [--worlds 3] [--save]
+    RLAIF_REAL_DATA=... python benches/bench_fusion.py [--splits 5] [--trusted 80] [--worlds 3] [--save]
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def line(figures: dict[str, float]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--trusted", type=int, default=80)
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="keep the figures and the page in results/")

@@ -8,7 +8,7 @@ from typing import cast
 from rlaif_core import ConfigError, Judge, Outcome, Rollouts, Score
 from rlaif_rewards.confidence import Rule, Stated, Unit, calibrated_value, checked_table, in_words, stated
 from rlaif_rewards.correctness import CORRECTNESS, Correctness
-from rlaif_rewards.instruments import UNIT_SCALE, Scale
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale
 
 
 class Calibration:
@@ -35,7 +35,7 @@ class Calibration:
         words: Mapping[str, float] | None = None,
         missing: float = -1.0,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if rule == "log":
             raise ConfigError(

@@ -10,8 +10,8 @@ from rlaif_core import ConfigError, DataError, Judge, Outcome, Prompt, Rollouts,
 from rlaif_rewards.correctness import CORRECTNESS, Correctness
 from rlaif_rewards.instruments import (
     EVEN,
+    JUDGE_SCALE,
     PATTERNS,
-    UNIT_SCALE,
     Answers,
     Detection,
     Opinions,
@@ -67,7 +67,7 @@ class Clarification:
         detection: Detection = PATTERNS,
         correctness: Correctness = CORRECTNESS,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not 0 <= cost < math.inf:
             raise ConfigError(f"clarification: cost is {cost:g}, but must be at least 0 and finite")

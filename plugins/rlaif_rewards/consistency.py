@@ -12,11 +12,10 @@ from typing import Literal
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Rollouts, Score
 from rlaif_rewards.clusters import masses
 from rlaif_rewards.entailment import Related, Relation, missing, relating
-from rlaif_rewards.groups import chance_free, grouped, replied
-from rlaif_rewards.instruments import UNIT_SCALE, Scale
+from rlaif_rewards.groups import chance_free, commonness, grouped, replied
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale
 from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
 from rlaif_rewards.sentences import sentences
-from rlaif_rewards.words import canonical
 
 MOST = 100
 """Sentences of an answer that siblings are compared with."""
@@ -43,7 +42,7 @@ class Consistency:
         diversity: float = 1.0,
         abstention: float = 0.0,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not 0 <= diversity <= 1:
             raise ConfigError(f"consistency: diversity is {diversity:g}, but must be from 0 to 1")
@@ -59,11 +58,10 @@ class Consistency:
     def _samples(self, rollouts: Rollouts) -> list[Outcome]:
         groups = grouped(rollouts)
         found = self._cluster([(rollouts.prompts[rows[0]].text, replied(rollouts, rows)) for rows in groups])
-        spoken = [{canonical(text) for text in replied(rollouts, rows)} for rows in groups]
+        common = commonness(rollouts)
         outcomes: dict[int, Outcome] = {}
-        for number, (rows, clustered) in enumerate(zip(groups, found, strict=True)):
-            others = spoken[:number] + spoken[number + 1 :]
-            its = [_commonness(canonical(text), others) for text in replied(rollouts, rows)]
+        for rows, clustered in zip(groups, found, strict=True):
+            its = [common[row] for row in rows]
             outcomes |= zip(rows, self._group(rollouts, rows, clustered, its), strict=True)
         return [outcomes[row] for row in range(len(rollouts))]
 
@@ -109,11 +107,6 @@ class Consistency:
             _supported(its, len(siblings[row]), [[next(told) for _ in siblings[row]] for _ in its[:MOST]])
             for row, its in enumerate(said)
         ]
-
-
-def _commonness(text: str, others: Sequence[set[str]]) -> float:
-    """The share of other prompts to which the same words were said; 0 where there are no others."""
-    return sum(text in its for its in others) / len(others) if others else 0.0
 
 
 def _most_contradicted(turns: Sequence[str], told: Sequence[Related]) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Score
 from rlaif_core.feedback import Outcome
 from rlaif_core.prompts import load_function
-from rlaif_rewards.instruments import UNIT_SCALE, Scale, by_judge, called, insist, premise, who, without
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale, by_judge, called, insist, premise, who, without
 from rlaif_rewards.scorer import Scorer, load_scorer
 from rlaif_rewards.words import canonical
 
@@ -51,7 +51,7 @@ def missing(told: Sequence[Related]) -> Abstain | Failed | None:
     return None
 
 
-def relating(named: str, judge: Judge | None = None, scale: Scale = UNIT_SCALE, option: str = "entailment") -> Relate:
+def relating(named: str, judge: Judge | None = None, scale: Scale = JUDGE_SCALE, option: str = "entailment") -> Relate:
     """The instrument that an option names: "judge"; a function "file.py:name" of (premise, hypothesis) that returns
     "entailment", "neutral" or "contradiction", or a mapping from them to probabilities; or an NLI checkpoint.
 

@@ -11,7 +11,7 @@ from rlaif_core.prompts import load_function
 from rlaif_rewards.abstention import admits
 from rlaif_rewards.entailment import Related, Relation, missing, relating
 from rlaif_rewards.final_answer import normalised
-from rlaif_rewards.instruments import UNIT_SCALE, Scale, called, column, texts
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale, called, column, texts
 from rlaif_rewards.questions import is_question
 from rlaif_rewards.sentences import sentences
 
@@ -45,7 +45,7 @@ class Factuality:
         claims: str = "sentences",
         most: int = 100,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not (0 <= refuted < math.inf and 0 <= unverifiable < math.inf and gamma >= 0):
             raise ConfigError("factuality: refuted, unverifiable and gamma must be at least 0, and finite")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rlaif_core import Rollouts
-from rlaif_rewards.words import last_turn
+from rlaif_rewards.words import canonical, last_turn
 
 
 def grouped(rollouts: Rollouts) -> list[list[int]]:
@@ -19,6 +20,17 @@ def grouped(rollouts: Rollouts) -> list[list[int]]:
 def replied(rollouts: Rollouts, rows: Sequence[int]) -> list[str]:
     """The answers of some rows."""
     return [rollouts.completions[row] for row in rows]
+
+
+def commonness(rollouts: Rollouts) -> list[float]:
+    """[B]: the share of the batch's other prompts to which the same words were said; 0 where there are no others.
+
+    Agreement of such answers says little: a policy with one answer for everybody agrees with itself always.
+    """
+    groups, spelt = grouped(rollouts), [canonical(text) for text in rollouts.completions]
+    said = Counter(text for rows in groups for text in {spelt[row] for row in rows})
+    others = max(len(groups) - 1, 1)
+    return [(said[text] - 1) / others for text in spelt]
 
 
 def last_turn_logp(rollouts: Rollouts, *, mean: bool) -> list[float]:

@@ -39,7 +39,7 @@ def rlaif_rewards() -> Iterator[Offer[Any]]:
     yield Offer(
         "repetition",
         f"{HERE}.repetition:Repetition",
-        "penalty for n-grams that the answer repeats, or shares with the prompt or its siblings",
+        "penalty for n-grams shared with itself, the prompt or its siblings",
     )
     yield Offer("restoration", f"{HERE}.selfsupervised.restoration:Restoration", "what was left out of a text")
     yield Offer("reward_model", f"{HERE}.reward_model:RewardModel", "a trained reward model's number")

@@ -10,7 +10,7 @@ from rlaif_core import ConfigError, DataError, Judge, Outcome, Prompt, Rollouts,
 from rlaif_rewards.abstention import IGNORANCE, REFUSALS, stand
 from rlaif_rewards.correctness import CORRECTNESS, Correctness
 from rlaif_rewards.groups import grouped
-from rlaif_rewards.instruments import EVEN, PATTERNS, UNIT_SCALE, Detection, Scale, column
+from rlaif_rewards.instruments import EVEN, JUDGE_SCALE, PATTERNS, Detection, Scale, column
 
 Said = Literal["correct", "abstains", "wrong"]
 RUBRIC = (
@@ -39,7 +39,7 @@ class Ignorance:
         over: float = 0.0,
         answerable: str = "",
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not 0 < threshold < 1:
             raise ConfigError(f"ignorance: threshold is {threshold:g}, but must be between 0 and 1")

@@ -38,7 +38,8 @@ ROUNDING = 1e-6
 
 Scale = tuple[float, float]
 """The lowest and the highest score that a judge gives: they stand for 0 and 1."""
-UNIT_SCALE: Scale = (0.0, 1.0)
+JUDGE_SCALE: Scale = (-1.0, 1.0)
+"""That of judges which ask a language model."""
 
 
 def who(named: str) -> Who:
@@ -53,7 +54,7 @@ def insist(judge: Judge | None, option: str) -> Judge:
     return judge
 
 
-def by_judge(judge: Judge, rubric: str, scale: Scale = UNIT_SCALE, *, reference: str = "") -> Opinions:
+def by_judge(judge: Judge, rubric: str, scale: Scale = JUDGE_SCALE, *, reference: str = "") -> Opinions:
     """What the judge says by `rubric`, from its own scale to 0 to 1; a score beyond its ends has failed.
 
     It is shown the first text in the column `reference`, where there is one.

@@ -16,7 +16,7 @@ from rlaif_rewards.abstention import stand
 from rlaif_rewards.clusters import components, mutual, numbered
 from rlaif_rewards.entailment import Relate, Relation, missing, relating
 from rlaif_rewards.final_answer import normalised, number, taking
-from rlaif_rewards.instruments import UNIT_SCALE, Scale, called
+from rlaif_rewards.instruments import JUDGE_SCALE, Scale, called
 from rlaif_rewards.words import canonical
 
 ABSTAINS = -1
@@ -65,7 +65,7 @@ class Likeness(OptionGroup):
                 f"entails is {self.entails:g} and near {self.near:g}; a probability above 0 and a cosine are due"
             )
 
-    def clusters(self, judge: Judge | None = None, scale: Scale = UNIT_SCALE) -> Cluster:
+    def clusters(self, judge: Judge | None = None, scale: Scale = JUDGE_SCALE) -> Cluster:
         """What puts the answers of groups together, ready to be asked."""
         take, keyed = taking(self.take), ":" in self.alike
         link = self._linking(judge, scale)

@@ -16,7 +16,7 @@ from rlaif_rewards.abstention import stand
 from rlaif_rewards.entailment import Related, Relation, relating
 from rlaif_rewards.final_answer import taking
 from rlaif_rewards.groups import grouped, replied
-from rlaif_rewards.instruments import UNIT_SCALE, Answers, Scale, by_judge, column, insist, texts
+from rlaif_rewards.instruments import JUDGE_SCALE, Answers, Scale, by_judge, column, insist, texts
 from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
 
 RUBRIC = (
@@ -49,7 +49,7 @@ class Sincerity:
         stable: float = 0.6,
         least: int = 3,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
     ) -> None:
         if not 0.5 < stable <= 1 or least < 2:
             raise ConfigError(f"sincerity: stable is {stable:g} and least {least}; a majority of at least 2 is due")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Prompt, Rollouts, Score
-from rlaif_rewards.instruments import UNIT_SCALE, Answers, Opinions, Scale, by_judge, insist, without
+from rlaif_rewards.instruments import JUDGE_SCALE, Answers, Opinions, Scale, by_judge, insist, without
 from rlaif_rewards.reading import Framing
 from rlaif_rewards.scorer import Scorer, load_scorer
 
@@ -43,7 +43,7 @@ class Toxicity:
         with_prompt: Framing | None = None,
         added: bool = False,
         judge: Judge | None = None,
-        scale: Scale = UNIT_SCALE,
+        scale: Scale = JUDGE_SCALE,
         batch: int = 32,
         device: str = "auto",
     ) -> None:

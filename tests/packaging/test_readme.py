@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rlaif_core as rl
+from faulty_server import FaultyServer, scored
 from rlaif_core.cli import main
 from rlaif_core.plugins import Origin, module_of
 
@@ -38,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snippets: list[tuple[
 
 
 def test_no_snippet_goes_untested(snippets):
-    assert [kind for kind, _ in snippets] == ["sh", "toml", "sh", "python", "toml", "python", "python"]
+    assert [kind for kind, _ in snippets] == ["sh", "toml", "sh", "python", "toml", "python", "toml", "python"]
 
 
 def test_the_two_commands_are_targets_of_the_makefile(snippets, repository):
@@ -91,6 +92,27 @@ def test_a_loose_plugin_file_learns(snippets, place):
     assert plugins.find("rewards", "brevity").offer.name == "brevity"
 
 
+def test_a_judge_behind_a_server(snippets, place):
+    judged = containing(snippets, "toml", "[judges.main]")
+    reward = '[[rewards]]                 # summed, by weight\nuse = "length"\ntarget = 6\n'
+    first = (place / "first.toml").read_text()
+    assert reward in first
+    (place / "helpful.md").write_text("## Kind\nIs it kind?\n1. no\n2. yes\n## True\nIs it true?\n")
+
+    def said(seen):
+        options = "12" if "Is it kind?" in seen.body["messages"][-1]["content"] else "12345"
+        share = 0.5 / (len(options) - 1)
+        lowest = len(str(seen.body)) % len(options)
+        return scored({option: 0.5 if at == lowest else share for at, option in enumerate(options)}, options[0])
+
+    with FaultyServer(said) as server:
+        tables = judged.replace("http://localhost:8000/v1", server.url)
+        (place / "judged.toml").write_text(first.replace(reward, "") + tables)
+        assert main(["check", "judged.toml"]) == 0
+        assert main(["run", "judged.toml", "--set", "run.steps=2"]) == 0
+        assert {seen.body["model"] for seen in server.seen} == {"judge"}
+
+
 def test_kernels(snippets, capsys):
     exec(containing(snippets, "python", "import rlaif_kernels"), {})  # noqa: S102 - it is our own README
     assert "torch" in capsys.readouterr().out
@@ -98,7 +120,7 @@ def test_kernels(snippets, capsys):
 
 def test_what_it_says_is_offered_is_offered(repository):
     table = re.findall(
-        r"^\| (policies|actions|rewards|judges|credits|optimisers) \| (.*) \|$",
+        r"^\| (policies|actions|rewards|judges|credits|optimisers|observers) \| (.*) \|$",
         (repository / "README.md").read_text(),
         re.MULTILINE,
     )

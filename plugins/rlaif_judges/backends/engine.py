@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from rlaif_core import Failed, FeedbackError
@@ -31,21 +31,44 @@ PROBE = Request(
     messages=(Message(role="user", content="Which letter comes first in the alphabet?"),), options=("A", "B")
 )
 """What a server is asked to find out how it lets a choice be read."""
+CLOSED = "the judge was closed while it was asked"
+ALIVE = 5.0
+"""Seconds after which whoever waits makes sure that there is somebody to wait for."""
 LETTERS = 4
 """Bytes of text in a token, about, to know what to take from a bucket before a reply says how many there were."""
 
 
 class Call:
-    """One stream of requests; `replies` gets (number, outcome), in the order in which they come."""
+    """One stream of requests; `replies` gets lists of (number, outcome), in the order in which they come."""
 
     def __init__(self, engine: Engine) -> None:
-        self.replies: SimpleQueue[tuple[int, Outcome]] = SimpleQueue()
+        self.replies: SimpleQueue[list[tuple[int, Outcome]]] = SimpleQueue()
+        self._come: list[tuple[int, Outcome]] = []
         self.closed = False
         self.tasks: set[asyncio.Task[None]] = set()
         self._engine = engine
+        engine.look()
 
     def put(self, number: int, request: Request) -> None:
         self._engine.post(self, number, request)
+
+    def take(self) -> list[tuple[int, Outcome]]:
+        """The outcomes that have come, one at least; `FeedbackError` where none will."""
+        while True:
+            try:
+                return self.replies.get(timeout=ALIVE)
+            except Empty:
+                self._engine.insist_alive()
+
+    def come(self, number: int, outcome: Outcome) -> None:
+        """An outcome, in the loop's thread; whoever waits is woken once for all that come at the same moment."""
+        if not self._come:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._come.append((number, outcome))
+
+    def _hand_over(self) -> None:
+        self.replies.put(self._come)
+        self._come = []
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -96,12 +119,20 @@ class Engine:
         except RuntimeError:  # it is closed
             return
 
+    def insist_alive(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            raise FeedbackError(CLOSED)
+
+    def look(self) -> None:
+        """Have the loop look for requests, even if an interrupted thread left it believing that it was told to."""
+        self._awake = True
+        self.soon(self._look)
+
     def post(self, call: Call, number: int, request: Request) -> None:
         """Hand over a request; the loop is woken once for all that come before it looks."""
         self._inbox.append((call, number, request))
         if not self._awake:
-            self._awake = True
-            self._loop.call_soon_threadsafe(self._look)
+            self.look()
 
     def wait_for(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a coroutine of this engine, for a thread that waits."""
@@ -159,11 +190,11 @@ class Engine:
         except Unanswered as error:
             outcome = Failed(error.reason, error.cost)
         except asyncio.CancelledError:
-            call.replies.put((number, FeedbackError("the judge was closed while it was asked")))
+            call.replies.put([(number, FeedbackError(CLOSED))])  # the loop may do nothing more
             raise
         except BaseException as error:  # noqa: BLE001  not swallowed: it is raised where the replies are taken
             outcome = error
-        call.replies.put((number, outcome))
+        call.come(number, outcome)
 
     async def _answered(self, reading: Reading, request: Request) -> Reply:
         body = reading.body(request)

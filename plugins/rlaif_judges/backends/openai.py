@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlaif_core import ConfigError, Failed, FeedbackError
 from rlaif_judges.asking import Reply, Request
-from rlaif_judges.backends.engine import Call, Engine
+from rlaif_judges.backends.engine import Call, Engine, Outcome
 from rlaif_judges.backends.faults import Unanswered
 from rlaif_judges.backends.patience import Clock
 from rlaif_judges.backends.server import Server
@@ -72,6 +73,7 @@ class OpenAI:
     def answer(self, requests: Iterable[tuple[int, Request]]) -> Iterator[tuple[int, Reply | Failed]]:
         """Each request's reply under its number, in the order in which they come; see `Backend`."""
         call, source = Call(self._engine()), iter(requests)
+        ready: deque[tuple[int, Outcome]] = deque()
         under_way, more = 0, True
         try:
             while True:
@@ -85,7 +87,9 @@ class OpenAI:
                         under_way += 1
                 if not under_way:
                     return
-                number, outcome = call.replies.get()
+                if not ready:
+                    ready.extend(call.take())
+                number, outcome = ready.popleft()
                 under_way -= 1
                 if isinstance(outcome, BaseException):
                     raise outcome

@@ -22,7 +22,7 @@ from rlaif_judges.label.chains import Chains
 from rlaif_judges.label.config import LabelConfig
 from rlaif_judges.label.gold import gold_of
 from rlaif_judges.label.journal import Journal
-from rlaif_judges.label.parts import built, check_writers, chosen
+from rlaif_judges.label.parts import built, check_able, chosen
 from rlaif_judges.label.progress import Progress
 from rlaif_judges.label.questions import Questions
 from rlaif_judges.label.results import Results
@@ -57,7 +57,7 @@ def label(given: LabelConfig, plugins: Plugins, *, anew: bool = False, again: st
             try:
                 every, policy = built(config, plugins)
                 judges = {name: every[name] for name in names}
-                check_writers(config, judges)
+                check_able(config, judges, max(answers.count(prompt) for prompt in rows))
                 folders.accounts(folder, every)
                 with Progress() as progress, _stopping(again) as check:
                     work = Work(

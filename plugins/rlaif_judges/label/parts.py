@@ -9,7 +9,9 @@ from typing import Any
 from rlaif_core import ConfigError, Plugins
 from rlaif_core.errors import suggest
 from rlaif_core.references import build_judges, handed, in_order, wants_policy
+from rlaif_judges.forms import LABELS
 from rlaif_judges.label.config import LabelConfig
+from rlaif_judges.language import LanguageJudge
 
 
 def chosen(config: LabelConfig, plugins: Plugins) -> list[str]:
@@ -41,15 +43,22 @@ def chosen(config: LabelConfig, plugins: Plugins) -> list[str]:
 
 
 def built(config: LabelConfig, plugins: Plugins) -> tuple[dict[str, Any], Any]:
-    """Every judge by its name, and the policy (None where there is no table); `config` has been checked."""
+    """Every judge by its name, and the policy (None where nobody needs one); `config` has been checked."""
     policy = None
-    if config.policy is not None:
+    judging = any(wants_policy(plugins.find("judges", use.use)) for use in config.judges.values())
+    if config.policy is not None and (config.answers.samples or judging):
         policy = plugins.build("policies", config.policy.use, config.policy.options)
     return build_judges(config.judges, plugins, policy), policy
 
 
-def check_writers(config: LabelConfig, judges: Mapping[str, Any]) -> None:
-    """Raise where a judge that was built cannot write what is asked of it."""
+def check_able(config: LabelConfig, judges: Mapping[str, Any], most: int) -> None:
+    """Raise where a judge that was built cannot write what is asked of it, or rank the `most` answers to a prompt."""
+    for name, judge in judges.items():
+        if "ranking" in config.label.what and isinstance(judge, LanguageJudge) and most > len(LABELS):
+            raise ConfigError(
+                f"judge {name!r} ranks at most {len(LABELS)} answers at once, but a prompt has {most}; ask for "
+                "preferences, with [label] pairs so many of them"
+            )
     if {*config.label.what} & {"critiques", "revisions"}:
         for name, judge in judges.items():
             _check_writes(name, judge)

@@ -13,7 +13,8 @@ from rlaif_judges.label.config import LabelTable, What
 from rlaif_judges.label.journal import Journal
 from rlaif_judges.label.questions import Places, Questions, Unit
 
-SUMMED = ("calls", "tokens_in", "tokens_out")
+OF_ONE = frozenset({"calls", "tokens_in", "tokens_out", "margin"})
+"""What is measured about a question and has no mean: sums, and what depends on which answer was shown first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ class Results:
         count.tokens_in += int(measured.get("tokens_in", 0))
         count.tokens_out += int(measured.get("tokens_out", 0))
         for name, value in measured.items():
-            if name not in SUMMED:
+            if name not in OF_ONE:
                 count.noted(name, value)
         if len(values := record.get("values", ())) == 2 and values[0] != values[1]:
             count.noted("first_preferred", float((values[0] > values[1]) == record["first"]))

@@ -15,20 +15,26 @@ from rlaif_core import Prompt, Question, Rollouts, Sampling, Score, Verdict
 
 
 class FunctionJudge:
-    """Scores each answer by a function of its question, and remembers what it was asked."""
+    """Scores each answer by a function of its question, and remembers what it was asked. Numbers are from 0 to 1, and
+    said from -1 to 1 as judges do, unless they are said `plainly`."""
 
-    def __init__(self, function: Callable[[Question], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[Question], Any], plainly: bool = False) -> None:
+        self.function, self.plainly = function, plainly
         self.asked: list[Question] = []
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         self.asked += questions
         said = [self.function(question) for question in questions]
-        return [Verdict(outcomes=(Score(its, "said so") if isinstance(its, int | float) else its,)) for its in said]
+        return [Verdict(outcomes=(self._outcome(its),)) for its in said]
+
+    def _outcome(self, said: Any) -> Any:
+        if not isinstance(said, int | float):
+            return said
+        return Score(said if self.plainly else 2 * said - 1, "said so")
 
 
 @pytest.fixture(scope="session")
-def judging() -> Callable[[Callable[[Question], Any]], FunctionJudge]:
+def judging() -> type[FunctionJudge]:
     """judging(function): a judge that says of each question what the function does."""
     return FunctionJudge
 

@@ -8,7 +8,7 @@ from rlaif_rewards.correctness import Correctness
 
 def checked(correctness: Correctness, answer: str, reference=None, judge=None):
     prompt = Prompt(id="p", text="?", meta={"reference": reference})
-    (outcome,) = correctness.checker(judge, (0, 1))([(prompt, answer)])
+    (outcome,) = correctness.checker(judge, (-1, 1))([(prompt, answer)])
     return outcome
 
 

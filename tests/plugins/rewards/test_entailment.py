@@ -35,7 +35,7 @@ def test_labels_in_any_order_and_form() -> None:
 
 
 def test_a_judge_is_asked_both_ways(judging) -> None:
-    judge = judging(lambda question: 5 if question.rubric == CONTRADICTS else 2)
+    judge = judging(lambda question: 5 if question.rubric == CONTRADICTS else 2, plainly=True)
     assert relating("judge", judge, (1, 5))(PAIRS[:1]) == [Relation(0.2, 0.8)]  # 0.25 and 1 are more than all
     assert [(question.prompt.text, question.answers) for question in judge.asked] == [("it is red", ("it is red",))] * 2
 

@@ -6,13 +6,19 @@ import pytest
 import torch
 
 from rlaif_core.testing import make_rollouts
-from rlaif_rewards.groups import chance_free, grouped, last_turn_logp, replied
+from rlaif_rewards.groups import chance_free, commonness, grouped, last_turn_logp, replied
 
 
 def test_rows_by_group_in_the_order_of_their_first() -> None:
     rollouts = make_rollouts([("yes", "no"), "maybe"]).take([2, 1, 0])
     assert grouped(rollouts) == [[0], [1, 2]]
     assert replied(rollouts, [1, 2]) == ["no", "yes"]
+
+
+def test_how_common_words_are_among_the_other_prompts() -> None:
+    rollouts = make_rollouts([("Yes", "no", "no"), ("yes", "yes"), "red"])
+    assert commonness(rollouts) == [0.5, 0, 0, 0.5, 0.5, 0]
+    assert commonness(make_rollouts([("yes", "yes")])) == [0, 0]
 
 
 def test_log_probs_of_the_last_turn_alone(drawn) -> None:

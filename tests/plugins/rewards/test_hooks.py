@@ -33,6 +33,7 @@ def test_every_offer_resolves_and_explains_itself(plugins: Plugins) -> None:
     listings = plugins.listings()
     assert {*TABLES, "expected_maximum"} <= {listing.offer.name for listing in listings}
     for listing in listings:
+        assert listing.offer.name in str(listing)
         assert listing.offer.resolve().__doc__, listing
         assert 0 < len(listing.offer.summary) < 80, listing
 

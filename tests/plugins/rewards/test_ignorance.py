@@ -119,7 +119,7 @@ def test_in_lumen_it_pays_to_answer_exactly_what_is_known_well_enough(lumen, wri
     class Labels:
         def ask(self, questions):
             said = [right[question.prompt.id, question.answers[0]] for question in questions]
-            return [Verdict(outcomes=(Score(float(its)),)) for its in said]
+            return [Verdict(outcomes=(Score(2.0 * its - 1),)) for its in said]
 
     precision = []
     for threshold in (0.5, 0.75, 0.9):

@@ -24,7 +24,7 @@ ASKED = Prompt(id="p", text="is it red", meta={"reference": ["yes", "no"], "empt
 
 
 def test_a_judge_is_asked_by_the_rubric_and_read_on_its_scale(judging) -> None:
-    judge = judging(lambda question: 4)
+    judge = judging(lambda question: 4, plainly=True)
     opinions = by_judge(judge, "Is it so?", (1, 5), reference="reference")
     assert opinions([(ASKED, "yes")]) == [Score(0.75, "said so")]
     (question,) = judge.asked
@@ -34,7 +34,7 @@ def test_a_judge_is_asked_by_the_rubric_and_read_on_its_scale(judging) -> None:
 
 @pytest.mark.parametrize("said", [0.9, 5.1, 7])
 def test_a_score_beyond_the_scale_has_failed(judging, said: float) -> None:
-    (outcome,) = by_judge(judging(lambda question: said), "?", (1, 5))([(ASKED, "yes")])
+    (outcome,) = by_judge(judging(lambda question: said, plainly=True), "?", (1, 5))([(ASKED, "yes")])
     assert isinstance(outcome, Failed)
     assert "outside of its scale 1 to 5; set scale" in outcome.reason
 
@@ -116,7 +116,7 @@ def test_detection_by_anybody(judging, written, classifier) -> None:
     assert found(Detection()) == 1.0
     assert detected(Detection(patterns=("no",)), "no") == 1.0
     assert detected(Detection(), "no") == 0.0
-    assert found(Detection(detect="judge"), judging(lambda question: 0.25)) == 0.25
+    assert found(Detection(detect="judge"), judging(lambda question: 0.25, plainly=True)) == 0.25
     assert found(Detection(detect=written("def f(prompt, answer):\n    return False"))) == 0.0
     assert 0 < found(Detection(detect=classifier("bert"), label="good")) < 1
     with pytest.raises(ConfigError, match="detect = 'judge' needs a judge"):

@@ -85,6 +85,13 @@ def test_admissions_are_a_meaning_of_their_own_and_not_rewarded() -> None:
     assert mixed == pytest.approx([0.3, 0.5, 0.5, 0.0])
 
 
+def test_one_answer_for_everybody_earns_nothing() -> None:
+    for each in ("answer", "group"):
+        assert values(SemanticEntropy(each=each), ("yes", "yes"), ("yes", "yes")) == [0.0] * 4
+        assert values(SemanticEntropy(each=each, diversity=0.0), ("yes", "yes"), ("yes", "yes")) == [1.0] * 4
+    assert values(SemanticEntropy(), ("yes", "yes"), ("yes", "no"), ("red", "red")) == [0.5, 0.5, 0.0, 0.0, 1.0, 1.0]
+
+
 def test_without_siblings_or_chance_there_is_no_opinion() -> None:
     assert isinstance(SemanticEntropy().score(make_rollouts(["a"]))[0], Abstain)
     rollouts = make_rollouts([("a", "a")])
@@ -107,6 +114,11 @@ def test_the_price_is_shared(judging) -> None:
     likeness = Likeness(alike="entailment", entailment="judge")
     source = SemanticEntropy(likeness, judge=judging(lambda question: Score(1.0, cost=1.0)))
     assert [outcome.cost for outcome in source.score(make_rollouts([("a", "b")]))] == [2.0, 2.0]
+
+
+def test_diversity_is_a_share() -> None:
+    with pytest.raises(ConfigError, match="diversity is 2"):
+        SemanticEntropy(diversity=2.0)
 
 
 def test_weights_give_no_value_to_single_answers() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlaif_core import ConfigError
 from rlaif_judges.backends.faults import Down, Fault, Unanswered
-from rlaif_judges.backends.patience import FIRST, LONGEST, ROW, Clock, Patience
+from rlaif_judges.backends.patience import FIRST, LONGEST, ROW, Circuit, Clock, Patience
 from virtual import Virtual
 
 
@@ -177,6 +177,30 @@ def test_whoever_tries_and_leaves_hands_the_turn_on(virtual: Virtual) -> None:
     ended = virtual.run(work)
     assert all(isinstance(each, asyncio.CancelledError) for each in ended[:7])
     assert isinstance(ended[7], float)
+
+
+def test_a_turn_that_nobody_takes_any_more_is_handed_on(virtual: Virtual) -> None:
+    circuit, whos = Circuit(300, virtual.clock), [object() for _ in range(ROW)]
+
+    async def work() -> bool:
+        for who in whos:
+            circuit.failed(who, Fault("refused", server=True))
+        tasks = [asyncio.create_task(circuit.enter(who)) for who in whos]
+        await tasks[0]
+        circuit.failed(whos[0], Fault("refused", server=True))  # it is the second one's turn
+        tasks[1].cancel()
+        await tasks[2]
+        return tasks[3].done()
+
+    assert virtual.run(work) is False
+
+
+def test_after_a_success_the_count_begins_anew(virtual: Virtual) -> None:
+    circuit, whos, fault = Circuit(300, virtual.clock), [object() for _ in range(ROW)], Fault("500")
+    for _ in range(3):
+        assert not any(circuit.failed(who, fault) for who in whos[1:])
+        circuit.succeeded()
+    assert [circuit.failed(who, fault) for who in whos] == [False] * (ROW - 1) + [True]
 
 
 def test_what_is_no_fault_is_raised_at_once(virtual: Virtual) -> None:

@@ -36,20 +36,16 @@ def test_a_preference_is_a_soft_label(label, rows_of) -> None:
     assert json.loads((Path(report["folder"]) / "report.json").read_text()) == json.loads(json.dumps(report))
 
 
-def test_each_kind_is_a_dataset_that_a_run_replays(label, tmp_path: Path) -> None:
-    label({"main": Telling(longer)}, ["scores", "preferences", "ranking"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_each_kind_is_a_dataset_that_a_run_replays(label, tmp_path: Path, chat: bool) -> None:
+    said = [{"role": "user", "content": "is it red"}] if chat else "is it red"
+    label({"main": Telling(longer)}, ["scores", "preferences", "ranking"], [{**row, "prompt": said} for row in ROWS])
     plugins = rl.Plugins.load()
-    for what, columns in {
-        "scores": {"answers": "answers"},
-        "preferences": {},
-        "ranking": {"answers": "answers"},
-    }.items():
+    replay, recorded = plugins.build("actions", "replay", {}), plugins.build("rewards", "recorded", {})
+    for what, expected in {"scores": [0.07, 0.14], "preferences": [1.0, 0.0], "ranking": [-0.5, 0.5]}.items():
         prompts = load_prompts(PromptTable(files=str(tmp_path / "out" / what)))
-        replay = plugins.build("actions", "replay", columns)
         rollouts = replay.act(FakePolicy().sampler(seed=0, step=0, group=1), prompts, None)
-        outcomes = plugins.build("rewards", "recorded", columns).score(rollouts)
-        values = [outcome.value for outcome in outcomes]
-        expected = {"scores": [0.07, 0.14], "preferences": [1.0, 0.0], "ranking": [-0.5, 0.5]}[what]
+        values = [outcome.value for outcome in recorded.score(rollouts)]
         assert values == expected * 5, what
 
 

@@ -6,7 +6,7 @@ from labels import Given, Telling, language, longer, shares
 from rlaif_core import ConfigError, PluginError
 from rlaif_core.plugins import Origin, Plugins
 from rlaif_judges.label.config import LabelConfig
-from rlaif_judges.label.parts import built, check_writers, chosen
+from rlaif_judges.label.parts import built, check_able, chosen
 
 
 @pytest.fixture
@@ -64,9 +64,21 @@ def test_judges_that_ask_judges_and_the_policy_are_built(plugins) -> None:
     assert policy.hidden_size > 0
 
 
+def test_a_policy_that_nobody_needs_is_not_loaded(plugins) -> None:
+    its = config({"a": MINE}, policy={"use": "transformers", "model": "nowhere"})
+    assert built(its, plugins)[1] is None
+
+
 def test_who_writes_is_looked_at_once_more_when_built(plugins) -> None:
     its = config({"a": MINE, "w": {"use": "writer"}}, {"what": ["revisions"], "constitution": "c.md"})
     judges, _ = built(its, plugins)
-    check_writers(its, {"w": judges["w"]})
+    check_able(its, {"w": judges["w"]}, 2)
     with pytest.raises(ConfigError, match=r"judge 'a' \(Telling\) writes no texts"):
-        check_writers(its, judges)
+        check_able(its, judges, 2)
+
+
+def test_more_answers_than_letters_are_not_ranked_by_a_language_model(label) -> None:
+    judge, backend = language(shares)
+    with pytest.raises(ConfigError, match="ranks at most 26 answers at once, but a prompt has 27"):
+        label({"main": judge}, ["scores", "ranking"], [{"prompt": "?", "answers": [f"{n}" for n in range(27)]}])
+    assert not backend.asked
