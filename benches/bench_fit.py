@@ -4,7 +4,8 @@
 
 RLAIF_REAL_DATA names a folder with data/ and models/tiny-chat; without it there is nothing to measure. The seed decides
 which groups (prompts, templates, conversations) are held out. The reward model is cross-validated: each pair is judged
-once a seed by a model that never saw its conversation. `--save` writes results/fit.md and results/fit.json.
+once a seed by a model that never saw its conversation. `--save` puts the figures of each task, once it is done, into
+results/fit.json and writes results/fit.md anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +35,6 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 KINDS = ("stacked", "tfidf")
 BASELINE = "baseline"
-SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 HARMS = ("V", "HR", "SH", "V2", "S", "H", "H2")
 
 
@@ -78,28 +79,15 @@ def clariq(row: dict[str, Any]) -> dict[str, Any]:
     return {"text": row["initial_request"], "label": need, "group": row["initial_request"]}
 
 
-def contradiction(row: dict[str, Any]) -> dict[str, Any]:
-    """What a bot says last, behind what it said before."""
+def contradiction(row: dict[str, Any]) -> dict[str, Any] | None:
+    """What a bot says last, behind what it said before, where it did."""
     *before, last = row["turns"]
     own = [turn["text"] for turn in before if turn["agent_id"] == last["agent_id"]]
+    if not own:
+        return None
     opening = " ".join(turn["text"] for turn in row["turns"][:2])
     said = {"prompt": "\n".join(own), "text": last["text"], "group": opening}
     return {**said, "label": "contradicts" if row["is_contradiction"] else "agrees"}
-
-
-def harmless(row: dict[str, Any]) -> dict[str, Any] | None:
-    """A conversation and two answers; the few rows that differ before the last answer are left out."""
-    (*before, chosen), (*same, rejected) = (_turns(row[side]) for side in ("chosen", "rejected"))
-    answers = {"chosen": chosen["content"], "rejected": rejected["content"]}
-    if before != same or not before or not all(answers.values()) or len(set(answers.values())) < 2:
-        return None
-    return {"prompt": before, **answers, "group": before[0]["content"]}
-
-
-def _turns(transcript: str) -> list[dict[str, str]]:
-    parts = re.split(r"\n\n(Human|Assistant):", transcript)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [{"role": SPEAKERS[speaker], "content": said.strip()} for speaker, said in pairs]
 
 
 def tasks(data: Path) -> dict[str, dict[str, Any]]:
@@ -112,7 +100,12 @@ def tasks(data: Path) -> dict[str, dict[str, Any]]:
     tweets = {"text": "tweet", "votes": ["hate_speech", "offensive_language", "neither"]}
     cases = {"text": "test_case", "label": "label_gold", "group": "templ_id"}
     return {
-        "harmless": mapped("pref_hh_harmless.jsonl", "harmless", prompt="prompt", group="group"),
+        "harmless": {
+            "files": str(data / "pref_hh_harmless.jsonl"),
+            "map": f"{HERE.parent / 'examples' / 'hh.py'}:whole",
+            "prompt": "prompt",
+            "group": "opening",
+        },
         "moderation": mapped("safety_moderation.jsonl", "moderation", label="label"),
         "hate_offensive": {"files": str(data / "safety_hate_offensive.jsonl"), **tweets},
         "hatecheck": {"files": str(data / "safety_hatecheck.jsonl"), **cases},
@@ -180,6 +173,101 @@ def _remembering(config: FitConfig) -> Encoder:
     return encoder
 
 
+# ---- the page ----
+
+TITLES = {
+    "harmless": "which answer people found the more harmless (pref_hh_harmless)",
+    "moderation": "harmful or fine (safety_moderation)",
+    "hate_offensive": "hate, offence or neither, by votes (safety_hate_offensive)",
+    "hatecheck": "hateful or not, templates held out (safety_hatecheck)",
+    "truth": "a true answer or not (truthfulqa_judged)",
+    "info": "an informative answer or not (truthfulqa_judged)",
+    "selfaware": "answerable or not (unanswerable_selfaware)",
+    "clariq": "needs a question back or not (clarify_clariq: 183 requests, 9 rows each)",
+    "contradiction": "contradicts an earlier turn or not (dialog_contradiction)",
+}
+FIGURES = {"auroc": "AUROC", "accuracy": "accuracy", "brier": "Brier", "ece": "ECE"}
+
+
+def save(found: dict[str, Any]) -> None:
+    """Put these figures in the place of their older ones, and write the page anew."""
+    path = RESULTS / "fit.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = {name: {**kept, **found}[name] for name in TITLES if name in {**kept, **found}}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+    (RESULTS / "fit.md").write_text(page(kept))
+
+
+def page(found: dict[str, Any]) -> str:
+    """Markdown: a table of all tasks, those that lose named, and how well the reward model is calibrated."""
+    lines = [
+        "# What `rlaif fit` is worth",
+        "",
+        "On rows held out by group, never by row: means over seeds, and in brackets the least and the most. `stacked`",
+        "is TF-IDF of words and characters and the states of a chat model of 5 M parameters under one regression; the",
+        "baseline is scikit-learn's TF-IDF of words and logistic regression as they come. Regenerate with",
+        "`python benches/bench_fit.py --save`.",
+        "",
+        "| task | model | " + " | ".join(FIGURES.values()) + " |",
+        "|---|---|" + "--:|" * len(FIGURES),
+    ]
+    for name, kinds in found.items():
+        rows = next(iter(kinds.values()))[0]["rows"]
+        best = max(kinds, key=lambda kind: _mean(kinds[kind], "auroc"))
+        for number, (kind, seeds) in enumerate(kinds.items()):
+            title = f"{TITLES[name]}, {rows} rows, {len(seeds)} seeds" if number == 0 else ""
+            shown = f"**{kind}**" if kind == best else kind
+            lines.append(f"| {title} | {shown} | " + " | ".join(_cell(seeds, figure) for figure in FIGURES) + " |")
+    lines += ["", *_lost(found), *_reward_model(found.get("harmless", {}))]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(seeds: Sequence[dict[str, Any]], figure: str) -> float:
+    return statistics.mean(seed[figure] for seed in seeds)
+
+
+def _cell(seeds: Sequence[dict[str, Any]], figure: str) -> str:
+    values = [seed[figure] for seed in seeds]
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _lost(found: dict[str, Any]) -> list[str]:
+    lost = [
+        f"{TITLES[name]}: {title} {_mean(kinds[kind], figure):.3f}, baseline {_mean(kinds[BASELINE], figure):.3f}"
+        for name, kinds in found.items()
+        for kind in KINDS[:1]
+        for figure, title, sign in (("auroc", "AUROC", 1), ("brier", "Brier", -1))
+        if sign * (_mean(kinds[kind], figure) - _mean(kinds[BASELINE], figure)) < 0
+    ]
+    if not lost:
+        return ["On the mean over seeds `stacked` has the better AUROC and Brier score everywhere.", ""]
+    return [
+        "Where `stacked` is worse than the baseline, on the mean over seeds:",
+        "",
+        *(f"- {each}" for each in lost),
+        "",
+    ]
+
+
+def _reward_model(kinds: dict[str, Any]) -> list[str]:
+    if not kinds:
+        return []
+    lines = ["## The reward model", "", "Every pair was judged by a model that had not seen its conversation.", ""]
+    lines += ["| model | seed | accuracy (95 %, over conversations) | log loss |", "|---|--:|--:|--:|"]
+    for kind, seeds in kinds.items():
+        for number, seed in enumerate(seeds):
+            low, high = seed["accuracy_interval"]
+            lines.append(
+                f"| {kind} | {number} | {seed['accuracy']:.3f} ({low:.3f} to {high:.3f}) | {seed['log_loss']:.3f} |"
+            )
+    lines += ["", "Reliability of `stacked`, seed 0, both orders of each pair (chance 0.693 log loss):", ""]
+    lines += ["| said, from | to | pairs | said, mean | came true |", "|--:|--:|--:|--:|--:|"]
+    for row in kinds[KINDS[0]][0]["reliability"]:
+        numbers = f"{row['count']} | {row['predicted']:.3f} | {row['observed']:.3f}"
+        lines.append(f"| {row['low']:.1f} | {row['high']:.1f} | {numbers} |")
+    return lines
+
+
 def main() -> None:
     """Measure, print, and where asked to, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,13 +279,11 @@ def main() -> None:
     if not root:
         print("RLAIF_REAL_DATA names no folder with data/ and models/: nothing to measure")
         return
-    torch.set_num_threads(1)
-    started = time.perf_counter()
     chosen = {name: data for name, data in tasks(Path(root, "data")).items() if name in (arguments.only or [name])}
-    found = {}
     for name, data in chosen.items():
-        found[name] = measure(name, data, Path(root, "models/tiny-chat"), arguments.seeds)
-        Path("/tmp/fit_found.json").write_text(json.dumps(found))
+        found = measure(name, data, Path(root, "models/tiny-chat"), arguments.seeds)
+        if arguments.save:
+            save({name: found})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class DataTable(Table):
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
+    broken: Literal["refuse", "skip"] = "refuse"  # rows without a text or prompt stop it, or are left out and counted
 
     prompt: str | None = None  # column with what was asked: a text or chat messages; default: there is none
     group: str | None = None  # rows that agree in it stay on one side of a split; default: the prompt, else the text

@@ -146,7 +146,9 @@ def _rows(data: DataTable, column: str) -> list[Prompt]:
         map=data.map,
         options=data.options,
         limit=data.limit,
+        broken=data.broken,
         column=column,
+        format="prompt",  # what the other columns are is said by [data]
     )
     try:
         return load_prompts(table)

@@ -72,7 +72,7 @@ def _classifier(config: FitConfig, examples: Labelled, encoder: Encoder | None) 
     x, fit = features.of(examples.shown), config.fit
     doubted = unsure(torch.from_numpy(examples.targets), pairs=False)
     noise = flips(len(examples.labels), fit.noise) if fit.noise else None
-    weights = balance(examples.targets) if fit.balanced else np.ones(len(examples))
+    weights = examples.targets @ shares(examples.targets) if fit.balanced else np.ones(len(examples))
     counts = torch.from_numpy(weights)
 
     def unseen(strength: float) -> Array:
@@ -156,9 +156,9 @@ def crossed(groups: Sequence[str], config: FitConfig, learn: Callable[[Rows], Ca
     return found
 
 
-def balance(targets: Array) -> Array:
-    """[N] weights, mean 1, under which all labels of targets [N, L] count alike."""
-    share = targets.mean(0)
-    weights: Array = targets @ np.where(share > 0, 1 / np.maximum(share, 1e-12), 0.0)
-    weights /= weights.mean()
-    return weights
+def shares(targets: Array) -> Array:
+    """[L]: what a row of each label counts, for all labels of targets [N, L] to count alike and rows 1 on the mean."""
+    found = targets.mean(0)
+    there = found > 0
+    counted: Array = np.where(there, 1 / np.maximum(found, 1e-12), 0.0) / there.sum()
+    return counted

@@ -5,30 +5,28 @@ A reward model is measured on both orders of each pair, so that it cannot score 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from rlaif_core import FeedbackError
+from rlaif_core.agreement import bootstrap
+from rlaif_core.calibration import brier, calibration_error, negative_log_likelihood, reliability
 from rlaif_rewards.fit.data import Labelled, Preferences, key
-from rlaif_rewards.fit.measures import (
-    auroc,
-    bootstrap,
-    brier,
-    calibration_error,
-    negative_log_likelihood,
-    reliability,
-)
 from rlaif_rewards.reading import Shown
 from rlaif_rewards.scorer import Instrument
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+DRAWS = 500
+"""Of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +58,9 @@ def measured(said: Said) -> dict[str, Any]:
     rows = np.arange(len(said.groups))
     return {
         "auroc": _auroc(said, rows),
-        "auroc_interval": bootstrap(lambda its: _auroc(said, its), said.groups),
+        "auroc_interval": _interval(lambda its: _auroc(said, its), said),
         "accuracy": _accuracy(said, rows),
-        "accuracy_interval": bootstrap(lambda its: _accuracy(said, its), said.groups),
+        "accuracy_interval": _interval(lambda its: _accuracy(said, its), said),
         "brier": brier(flat, came),
         "log_loss": negative_log_likelihood(flat, came),
         "ece": calibration_error(flat, came),
@@ -70,7 +68,25 @@ def measured(said: Said) -> dict[str, Any]:
     }
 
 
-def _auroc(said: Said, rows: NDArray[np.int64]) -> float | None:
+def _interval(statistic: Callable[[Rows], float | None], said: Said) -> tuple[float, float] | None:
+    rows = np.arange(len(said.groups))
+    found = bootstrap(statistic, rows, groups=said.groups, draws=DRAWS)  # type: ignore[arg-type]  # an array is taken
+    return None if found.low is None or found.high is None else (found.low, found.high)
+
+
+def auroc(said: Array, true: Array) -> float | None:
+    """How likely what came true was given the higher chance (Mann and Whitney 1947); None where all or nothing did.
+
+    Shares count as what is the more likely.
+    """
+    happened = true > 0.5
+    wins, losses = int(happened.sum()), int((~happened).sum())
+    if not wins or not losses:
+        return None
+    return float((rankdata(said)[happened].sum() - wins * (wins + 1) / 2) / (wins * losses))
+
+
+def _auroc(said: Said, rows: Rows) -> float | None:
     """Of several labels the mean over those that occur, each against the rest."""
     if said.chances.ndim == 1:
         return auroc(said.chances[rows], said.true[rows])
@@ -79,7 +95,7 @@ def _auroc(said: Said, rows: NDArray[np.int64]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _accuracy(said: Said, rows: NDArray[np.int64]) -> float | None:
+def _accuracy(said: Said, rows: Rows) -> float | None:
     """Rows that are undecided (a tie) are left out; a chance of exactly one half is half right."""
     if said.chances.ndim > 1:
         return float((said.chances[rows].argmax(1) == said.true[rows].argmax(1)).mean())

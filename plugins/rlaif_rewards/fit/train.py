@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from rlaif_core import TrainingError
 from rlaif_core.policy import device_of, quiet
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import Labelled, Preferences
-from rlaif_rewards.fit.estimate import balance
+from rlaif_rewards.fit.estimate import shares
 from rlaif_rewards.fit.losses import centring, cross_entropy, flips, margin, outcomes, preference, swayed, unsure
 from rlaif_rewards.fit.newborn import begin
 from rlaif_rewards.fit.regress import PRIOR, TRUSTING, temperature
@@ -54,8 +53,9 @@ class Trainee:
         self.tie = torch.nn.Parameter(torch.tensor(-0.5))
         self.trust = torch.nn.Parameter(torch.full((people,), TRUSTING))
         self._noise = flips(len(labels), config.fit.noise).float() if config.fit.noise else None
-        weights = balance(examples.targets) if config.fit.balanced and isinstance(examples, Labelled) else None
-        self.weights = weights if weights is not None else np.ones(len(examples))
+        self._shares = torch.ones(len(labels))  # how much a row of each label counts
+        if config.fit.balanced and isinstance(examples, Labelled):
+            self._shares = torch.from_numpy(shares(examples.targets)).float()
 
     def logits(self, texts: Sequence[Encoded]) -> Tensor:
         """[B, labels] f32."""
@@ -74,7 +74,7 @@ class Trainee:
         true = true if learning else unsure(true, pairs=isinstance(examples, Preferences))
         if isinstance(examples, Labelled):
             noise = self._noise.to(logits.device) if self._noise is not None else None
-            return cross_entropy(logits, true, noise)
+            return (true @ self._shares.to(logits.device)) * cross_entropy(logits, true, noise)
         first, second = logits[:, 0].chunk(2)
         leads = torch.from_numpy(examples.margins).float().to(logits.device)
         gaps = margin(first - second, true, leads) if learning else first - second
@@ -132,7 +132,7 @@ def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) ->
     with torch.random.fork_rng(devices=[]):
         trainee = Trainee(config, examples)
         torch.manual_seed(seed)
-        curve = _epochs(trainee, learnt, checked, np.asarray(trainee.weights)[list(parts.learnt)], tell)
+        curve = _epochs(trainee, learnt, checked, tell)
     said = trainee.said(trainee.encode(_all(checked)))
 
     @torch.no_grad()
@@ -149,9 +149,7 @@ def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) ->
     return trainee, facts
 
 
-def _epochs(
-    trainee: Trainee, learnt: Examples, checked: Examples, weights: Any, tell: Callable[[str], None]
-) -> list[float]:
+def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callable[[str], None]) -> list[float]:
     """The validation losses, the first before any step; the model is left as it was at the lowest."""
     table = trainee.table
     texts, asked = trainee.encode(_all(learnt)), trainee.encode(_all(checked))
@@ -172,8 +170,7 @@ def _epochs(
         for at in range(0, count, table.batch):
             rows = order[at : at + table.batch]
             its = [texts[row + shift] for shift in range(0, len(texts), count) for row in rows]
-            each = trainee.losses(trainee.logits(its), learnt.take(rows))
-            loss = (torch.from_numpy(weights[rows]).float().to(each.device) * each).mean() + _trusting(trainee, count)
+            loss = trainee.losses(trainee.logits(its), learnt.take(rows)).mean() + _trusting(trainee, count)
             if not loss.isfinite():
                 raise TrainingError(f"the loss became {loss.item()} in epoch {epoch}; lower [transformer] lr")
             adam.zero_grad()

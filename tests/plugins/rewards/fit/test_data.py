@@ -72,7 +72,7 @@ def test_unlabelled_rows_are_dropped_where_that_is_asked_for(tmp_path: Path) -> 
         ),
         ({"text": "a", "label": ""}, {"label": "labl"}, "row-0: column 'labl' is missing; did you mean 'label'"),
         ({"text": " ", "label": "y"}, {"label": "label"}, "row-1: column 'text' is empty"),
-        ({"text": "", "label": "y"}, {"label": "label"}, "row-1' is empty"),
+        ({"text": "", "label": "y"}, {"label": "label"}, "line 2: column 'text' is empty"),
         (
             {"text": "a", "label": "z"},
             {"label": "label", "labels": {"x": "x"}},
@@ -126,6 +126,11 @@ def test_pairs_that_cannot_be_learnt_from(
 ) -> None:
     with pytest.raises(DataError, match=complaint):
         preferences(table(tmp_path, [row], **columns))
+
+
+def test_rows_without_a_text_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [GOOD, {"text": "", "label": "y"}, {"text": "c", "label": "y"}]
+    assert len(labelled(table(tmp_path, rows, label="label", broken="skip"))) == 2
 
 
 def test_files_are_spoken_of_by_the_table_that_names_them(tmp_path: Path) -> None:

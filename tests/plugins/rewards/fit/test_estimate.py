@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import Labelled, Preferences
-from rlaif_rewards.fit.estimate import balance, estimate
+from rlaif_rewards.fit.estimate import estimate, shares
 from rlaif_rewards.fit.features import ngrams
 from rlaif_rewards.reading import Shown
 from rlaif_rewards.scorer import load_scorer
@@ -91,7 +91,7 @@ def test_chances_are_those_of_rows_that_were_not_seen_and_noise_is_seen_through(
 
 def test_labels_can_count_alike(toy: Labelled) -> None:
     rare = toy.take([row for row in range(120) if row % 2 == 0 or row < 20])
-    assert balance(rare.targets) @ rare.targets == pytest.approx([len(rare) / 2] * 2)
+    assert (rare.targets @ shares(rare.targets)) @ rare.targets == pytest.approx([len(rare) / 2] * 2)
     plain, balanced = (
         estimate(config(fit={"balanced": flag}), rare).scorer.probabilities([("", "nothing")]) for flag in (False, True)
     )

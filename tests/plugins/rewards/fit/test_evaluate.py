@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from rlaif_core import FeedbackError
 from rlaif_rewards.fit.data import Labelled, Preferences
-from rlaif_rewards.fit.evaluate import Said, baseline, by_length, judged, measured, said_of_pairs
+from rlaif_rewards.fit.evaluate import Said, auroc, baseline, by_length, judged, measured, said_of_pairs
 from rlaif_rewards.reading import Shown
 from rlaif_rewards.scorer import Reading
 
@@ -24,6 +27,16 @@ class Counting:
         column = torch.tensor(found)[:, None]
         logits = torch.cat([torch.zeros_like(column)] * (len(self.labels) - 1) + [column], 1)
         return Reading(logits, ("",) * len(answers))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=1, max_size=20))
+def test_auroc_is_that_of_scikit_learn(rows: list[tuple[float, bool]]) -> None:
+    said, true = np.array([p for p, _ in rows]), np.array([float(t) for _, t in rows])
+    found = auroc(said, true)
+    if len(set(true)) < 2:
+        assert found is None
+    else:
+        assert found == pytest.approx(roc_auc_score(true, said))
 
 
 def test_a_perfect_classifier(toy: Labelled) -> None:

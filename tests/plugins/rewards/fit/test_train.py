@@ -89,6 +89,14 @@ def test_ties_margins_and_annotators_are_learnt_beside(pairs: Preferences) -> No
     assert facts["tie_strength"] != -0.5
 
 
+def test_labels_can_count_alike(toy: Labelled) -> None:
+    rare = toy.take([row for row in range(120) if row % 2 == 0 or row < 20])
+    trainee = Trainee(config(fit={"balanced": True}), rare)
+    losses = trainee.losses(torch.zeros(len(rare), 2), rare)
+    sums = losses.detach().numpy() @ rare.targets
+    assert sums == pytest.approx([len(rare) / 2 * math.log(2)] * 2, rel=1e-5)
+
+
 def test_dividing_the_head_divides_what_it_says(classifier, toy: Labelled) -> None:
     for family in ("llama", "bert", "gpt2", "roberta"):
         trainee = Trainee(config(transformer={"model": classifier(family)}), toy)
