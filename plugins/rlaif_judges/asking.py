@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rlaif_core import Abstain, Failed, FeedbackError
 
@@ -108,6 +108,19 @@ class Backend(Protocol):
         moment, and whoever takes the replies can keep each before the next is paid for. What is wrong with one request
         is `Failed`; what is wrong with all (a refused key, an unknown model) raises.
         """
+        ...
+
+
+@runtime_checkable
+class Finding(Protocol):
+    """A backend that finds out, once and by asking, how it is to ask; what it found may be kept and given back."""
+
+    found: str
+    """What was found out; "" as long as nothing was."""
+
+    @property
+    def subject(self) -> str:
+        """What that is about, without secrets; "" where there is nothing to find out."""
         ...
 
 

@@ -36,7 +36,7 @@ class OpenAI:
         self.server = server
         self._clock = clock or Clock()
         self._engines: dict[int, Engine] = {}
-        self._found = ""
+        self.found = ""
 
     def __repr__(self) -> str:
         return f"OpenAI({self.server.model!r} at {self.server.url})"
@@ -60,15 +60,22 @@ class OpenAI:
         """How choices are read, as configured or as found out."""
         if self.server.read != "auto":
             return self.server.read
-        if not self._found:
+        if not self.found:
             engine = self._engine()
             try:
                 engine.wait_for(engine.reading)
             except Unanswered as error:
                 where = self.server.url
                 raise FeedbackError(f"{where} does not say how it lets a choice be read: {error.reason}") from None
-            self._found = engine.found
-        return self._found
+            self.found = engine.found
+        return self.found
+
+    @property
+    def subject(self) -> str:
+        """The server whose ways are found out."""
+        return (
+            f"how {self.server.url} lets a choice of {self.server.model} be read" if self.server.read == "auto" else ""
+        )
 
     def answer(self, requests: Iterable[tuple[int, Request]]) -> Iterator[tuple[int, Reply | Failed]]:
         """Each request's reply under its number, in the order in which they come; see `Backend`."""
@@ -107,7 +114,7 @@ class OpenAI:
         process = os.getpid()
         engine = self._engines.get(process)
         if engine is None:
-            mine = Engine(self.server, self._clock, self._found)
+            mine = Engine(self.server, self._clock, self.found)
             engine = self._engines.setdefault(process, mine)  # another thread may have been first
             if engine is mine:
                 weakref.finalize(self, Engine.stop, engine)

@@ -28,9 +28,9 @@ class Server(OptionGroup):
     holds the key, which OpenAI demands and a server of one's own need not; it is sent to base_url and shown to nobody.
     read: how a choice is read. "logprobs" takes the probabilities of the first token, "decision" asks the endpoint
     /systemone of `transformers serve`, which gives probabilities, too; "schema" (structured output) and "json" (a plain
-    text that must be one JSON object) hear a bare choice, as probability 1. "auto" finds out once, by a question of its
-    own, which of them in this order the server is able to. mass: with "logprobs", the probability that the options must
-    have together.
+    text that must be one JSON object) hear a bare choice, as probability 1. "auto" finds out, by a question of its own,
+    which of them in this order the server is able to; that is kept with the replies, and not asked again. mass: with
+    "logprobs", the probability that the options must have together.
     concurrency: requests under way at a time. timeout: seconds for one reply. retries: how often a request is sent
     again where that may help. patience: seconds for which it is, and for which a server that is down is waited for.
     requests_per_minute, tokens_per_minute: what the server allows (0: no limit). price_in, price_out: money for a

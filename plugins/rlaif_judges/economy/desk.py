@@ -15,7 +15,7 @@ from typing import Any
 
 from rlaif_core import Abstain, Failed, FeedbackError, PluginError
 from rlaif_core.errors import all_of
-from rlaif_judges.asking import Backend, Reply, Request
+from rlaif_judges.asking import Backend, Finding, Reply, Request
 from rlaif_judges.economy.budget import SPENT, Economy, Spent
 from rlaif_judges.economy.store import LEASE, Caller, Store, digest
 from rlaif_judges.economy.unkept import Unkept
@@ -59,6 +59,7 @@ class Desk:
     def answer(self, requests: Sequence[Request]) -> list[Said]:
         """A reply each, in order; `Failed` where the backend failed, and `Abstain` where the budget is spent and
         `when_spent` is "abstain". With "stop" that raises `FeedbackError`, once what was under way has been kept."""
+        self._recall()
         distinct: dict[Request, int] = {}
         numbers = [distinct.setdefault(request, len(distinct)) for request in requests]
         said: dict[int, Said] = {}
@@ -76,6 +77,15 @@ class Desk:
         if cached:
             self.store.cached(self._account, self.judge, cached)
         return [said[number] for number in numbers]
+
+    def _recall(self) -> None:
+        """Let the backend know what it has found out before, or keep what it finds out now: nobody is asked twice."""
+        its = self.backend
+        if isinstance(its, Finding) and its.subject and not its.found:
+            its.found = self.store.fact(its.subject)
+            if not its.found:
+                _ = its.identity  # which finds out
+                self.store.note(its.subject, its.found)
 
     def state_dict(self) -> dict[str, Any]:
         return {"account": self._account}

@@ -33,6 +33,7 @@ SCHEMA = (
         answer TEXT NOT NULL, probabilities TEXT NOT NULL, mass REAL NOT NULL)""",
     "CREATE INDEX calls_of_account ON calls (account)",
     "CREATE TABLE replies (key TEXT PRIMARY KEY, call INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE facts (subject TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE claims (
         key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL, since REAL NOT NULL, account TEXT NOT NULL,
         judge TEXT NOT NULL, model TEXT NOT NULL, identity TEXT NOT NULL, prompt TEXT NOT NULL) WITHOUT ROWID""",
@@ -170,6 +171,17 @@ class Store:
         finally:
             done.set()
             thread.join()
+
+    def fact(self, subject: str) -> str:
+        """What was found out about a subject, "" if nothing was."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT found FROM facts WHERE subject = ?", (subject,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def note(self, subject: str, found: str) -> None:
+        """Keep what was found out; what was found first stays."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (subject, found))
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""

@@ -44,6 +44,11 @@ class Unkept:
     def spent(self, account: str) -> Spent:
         return self._spent.get(account, Spent())
 
+    def fact(self, subject: str) -> str:
+        return ""
+
+    def note(self, subject: str, found: str) -> None: ...
+
     @contextmanager
     def renewing(self, owner: str) -> Iterator[None]:
         yield

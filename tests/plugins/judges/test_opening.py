@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from faulty_server import FaultyServer, scored
 from judging import Scripted, ask
 from rlaif_core import ConfigError
 from rlaif_core.calibration import Platt, Temperature
 from rlaif_core.testing import check_judge
+from rlaif_judges.backends.server import Server
 from rlaif_judges.economy.budget import Economy
 from rlaif_judges.hygiene import Hygiene
+from rlaif_judges.openai import OpenAIJudge
 from rlaif_judges.opening import Accountable, Unaccountable, calibrator_of
 
 
@@ -69,3 +72,15 @@ def test_a_budget_that_could_never_be_spent_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing it says has a price"):
         Accountable(Scripted(first), "it", Hygiene(), Economy(budget_cost=1.0))
     Accountable(Scripted(first), "it", Hygiene(), Economy(budget_cost=1.0), priced=True)
+
+
+def test_how_a_server_is_to_be_read_is_found_out_once_for_all_who_share_the_cache(tmp_path: Path) -> None:
+    economy = Economy(cache=str(tmp_path / "shared.sqlite"))
+    with FaultyServer(lambda seen: scored(dict.fromkeys("AB1234567", 1 / 9))) as server:
+        asked = []
+        for _ in range(2):
+            judge = OpenAIJudge(server=Server(model="m", base_url=server.url), economy=economy)
+            asked.append((judge.ask([ask("x", "y")]), len(server.seen)))
+            judge.desk.close()
+    assert asked[0] == asked[1]  # the second judge sends nothing at all, not even to find out
+    assert asked[0][1] == 3
