@@ -17,8 +17,13 @@ class OptionGroup:
     """Base of frozen dataclasses that several builders share: their fields are options of the builder's own table.
 
     A builder takes the group as one parameter with a default: `def __init__(self, kl=0.05, adam=Adam(lr=1e-5))`
-    reads `kl`, `lr` and the rest of `Adam`'s fields from the same table.
+    reads `kl`, `lr` and the rest of `Adam`'s fields from the same table, but for those that say `OWN`: the builder has
+    an option of its own for them, as one that must be given.
     """
+
+
+OWN: Mapping[str, bool] = {"own": True}
+"""The metadata of a group's field that is no option of the table: `model: str = field(default="", metadata=OWN)`."""
 
 
 class Expanded(str):
@@ -69,6 +74,8 @@ def _spread(group: OptionGroup) -> Iterator[tuple[str, Any, Any]]:
     hints = typing.get_type_hints(type(group))
     fields: Any = group
     for field in dataclasses.fields(fields):
+        if field.metadata.get("own"):
+            continue
         yield field.name, getattr(group, field.name), hints[field.name]
 
 

@@ -20,6 +20,9 @@ PAIRS, REPORT, FUSION = "pairs", "report.json", "fusion.json"
 
 def fuse(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as in fusion.method=joint.")
+    ] = None,
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="In place of fusion.out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -27,7 +30,7 @@ def fuse(
     from rlaif_fusion.config import FuseConfig
     from rlaif_fusion.report import lines
 
-    wanted = FuseConfig.load(config)
+    wanted = FuseConfig.load(config, sets or [])
     folder = Path(out or wanted.fusion.out)
     found, left_out = carry_out(wanted, folder)
     if as_json:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from rlaif_core import ConfigError
-from rlaif_core.config import PromptTable, Table
-from rlaif_core.errors import suggest
+from rlaif_core.config import PromptTable, Table, Tables
 from rlaif_core.fusing import Kind
 from rlaif_fusion.fuse import Method
 
@@ -96,7 +92,7 @@ class FusionTable(Table):
     out: str = "fused"
 
 
-class FuseConfig(Table):
+class FuseConfig(Tables):
     """A whole config; `FuseConfig.load(path)`."""
 
     data: DataTable
@@ -111,42 +107,3 @@ class FuseConfig(Table):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[sources]] are called {twice[0]!r}")
         return sources
-
-    @classmethod
-    def load(cls, path: str | Path) -> FuseConfig:
-        """Read a TOML file; every complaint names the file, the table and the key."""
-        try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from None
-        try:
-            return cls.model_validate(tables)
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {_place(error)}") from None
-
-
-def _place(error: ValidationError) -> str:
-    """The table and key that the first complaint is about, with a suggestion where a name is unknown."""
-    errors = error.errors()
-    detail = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-    *parents, key = [str(part) for part in detail["loc"]] or ["config"]
-    where = f"[{'.'.join(parents)}] " if parents else ""
-    if detail["type"] == "extra_forbidden":
-        known = _keys(parents)
-        what = "key" if parents else "table"
-        return f"{where}unknown {what} {key!r}{suggest(key, known) or '.'} There are {', '.join(known)}"
-    if detail["type"] == "missing":
-        return f"{where}{'needs the key' if parents else 'there is no table'} {key!r}"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"{where}{key!r} is wrong: {message}, got {detail['input']!r:.80}"
-
-
-def _keys(parents: list[str]) -> list[str]:
-    """The keys of a table."""
-    if not parents:
-        return list(FuseConfig.model_fields)
-    annotation = FuseConfig.model_fields[parents[0]].annotation
-    table = next(iter(hint for hint in (annotation, *get_args(annotation)) if hasattr(hint, "model_fields")))
-    return list(table.model_fields)

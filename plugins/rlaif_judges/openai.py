@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rlaif_judges.backends.openai import OpenAI
 from rlaif_judges.backends.server import Server
 from rlaif_judges.economy.budget import Economy
@@ -17,7 +19,7 @@ class OpenAIJudge(Accountable):
     """
 
     def __init__(
-        self, *, server: Server = Server(), hygiene: Hygiene = Hygiene(), economy: Economy = Economy()
+        self, model: str, *, server: Server = Server(), hygiene: Hygiene = Hygiene(), economy: Economy = Economy()
     ) -> None:
         priced = bool(server.price_in or server.price_out)
-        super().__init__(OpenAI(server), server.model, hygiene, economy, priced=priced)
+        super().__init__(OpenAI(replace(server, model=model)), model, hygiene, economy, priced=priced)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +9,8 @@ import pydantic
 import pytest
 
 import rlaif_core as rl
-from rlaif_core.options import OptionGroup, checked, parameters
+from rlaif_core.errors import ConfigError
+from rlaif_core.options import OWN, OptionGroup, checked, parameters
 
 if TYPE_CHECKING:
     from somewhere import Unimportable  # type: ignore[import-not-found]
@@ -126,3 +127,19 @@ def test_an_option_may_be_a_table_of_its_own():
     assert checked(build, {"source": {"column": "x"}}, "it") == {"source": Inner(column="x")}
     with pytest.raises(rl.ConfigError, match="it: option 'source' is wrong: extra inputs are not permitted"):
         checked(build, {"source": {"colum": "x"}}, "it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(OptionGroup):
+    host: str = "here"
+    name: str = field(default="", metadata=OWN)
+
+
+def test_a_builder_may_ask_for_a_field_of_a_group_itself():
+    def build(name: str, *, place: Place = Place()) -> tuple[str, Place]:
+        return name, place
+
+    assert list(parameters(build)) == ["name", "host"]
+    assert build(**checked(build, {"name": "a", "host": "there"}, "it")) == ("a", Place(host="there"))
+    with pytest.raises(ConfigError, match="option 'name' is missing"):
+        checked(build, {}, "it")

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from rlaif_core import ConfigError
-from rlaif_core.options import OptionGroup
+from rlaif_core.options import OWN, OptionGroup
 
 Read = Literal["auto", "logprobs", "decision", "schema", "json"]
 
@@ -37,7 +37,7 @@ class Server(OptionGroup):
     million tokens read and written. options: further fields of the body of chat completions, as {top_p = 0.9}.
     """
 
-    model: str = ""
+    model: str = field(default="", metadata=OWN)
     base_url: str = ""
     key: str = "OPENAI_API_KEY"
     read: Read = "auto"

@@ -51,12 +51,12 @@ def test_whole_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("[data]", "[dat]", r"unknown table 'dat'; did you mean 'data'"),
-        ('first = "output_1"', 'frist = "output_1"', r"\[data\] unknown key 'frist'; did you mean 'first'"),
+        ("[data]", "[dat]", r"unknown table \[dat\]; did you mean \[data\]"),
+        ('first = "output_1"', 'frist = "output_1"', r"unknown key 'frist' in \[data\]; did you mean 'first'"),
         ('column = "annotator"', "", "needs a column"),
         ('column = "annotator"', 'columns = ["a", "b"]', "of kind vote is read from one column"),
         ('name = "judge"', 'name = "person"', "two .* are called 'person'"),
-        ('kind = "probability"', 'kind = "guess"', r"\[sources.1\] 'kind' is wrong"),
+        ('kind = "probability"', 'kind = "guess"', r"\[sources\] '1.kind' is wrong"),
         ('order = "swapped"', "first = 0.0", "two different numbers"),
         ('order = "swapped"', 'first = "yes"', "two different numbers"),
         ('column = "label"', "", r"\[trusted\] needs the key 'column'"),
@@ -73,5 +73,5 @@ def test_what_does_not_fit_is_named(tmp_path: Path, old: str, new: str, complain
 def test_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         FuseConfig.load(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="there is no table 'data'"):
+    with pytest.raises(ConfigError, match="table \\[data\\] is missing"):
         load(tmp_path, "")

@@ -79,7 +79,7 @@ def test_how_a_server_is_to_be_read_is_found_out_once_for_all_who_share_the_cach
     with FaultyServer(lambda seen: scored(dict.fromkeys("AB1234567", 1 / 9))) as server:
         asked = []
         for _ in range(2):
-            judge = OpenAIJudge(server=Server(model="m", base_url=server.url), economy=economy)
+            judge = OpenAIJudge("m", server=Server(base_url=server.url), economy=economy)
             asked.append((judge.ask([ask("x", "y")]), len(server.seen)))
             judge.desk.close()
     assert asked[0] == asked[1]  # the second judge sends nothing at all, not even to find out
