@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from rlaif_core import __version__
 from rlaif_core.errors import RlaifError, blame, explain
-from rlaif_core.plugins import LOCAL, Plugins
+from rlaif_core.plugins import BUILT_IN, LOCAL, Plugins
 
 if TYPE_CHECKING:
     from rlaif_core.config import RunConfig
@@ -222,7 +222,8 @@ def application(loaded: Plugins | None) -> typer.Typer:
             typer.secho(f"warning: the verbs of plugin {origin} are missing. {explain(error)}", fg="yellow", err=True)
             continue
         for command in theirs.registered_commands:
-            command.rich_help_panel = command.rich_help_panel or f"From {origin}"
+            own = origin.distribution == BUILT_IN  # our own plugins' verbs stand beside the core's
+            command.rich_help_panel = command.rich_help_panel or (None if own else f"From {origin}")
             if verb_name(command) in OWN:
                 text = f"warning: plugin {origin} offers a verb {verb_name(command)!r}, which is rlaif's own; left out"
                 typer.secho(text, fg="yellow", err=True)
