@@ -100,10 +100,10 @@ def test_a_judge_behind_a_server(snippets, place):
     (place / "helpful.md").write_text("## Kind\nIs it kind?\n1. no\n2. yes\n## True\nIs it true?\n")
 
     def said(seen):
-        options = "12" if "Is it kind?" in seen.body["messages"][-1]["content"] else "12345"
-        share = 0.5 / (len(options) - 1)
-        lowest = len(str(seen.body)) % len(options)
-        return scored({option: 0.5 if at == lowest else share for at, option in enumerate(options)}, options[0])
+        asked = seen.body["messages"][-1]["content"]
+        labels = re.findall(r"\w", re.search(r"Answer with one of (.*), and with nothing else", asked)[1])
+        chosen, share = len(asked) % len(labels), 0.5 / (len(labels) - 1)
+        return scored({label: 0.5 if at == chosen else share for at, label in enumerate(labels)}, labels[chosen])
 
     with FaultyServer(said) as server:
         tables = judged.replace("http://localhost:8000/v1", server.url)
