@@ -41,9 +41,10 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], complai
 def test_a_builder_takes_its_fields_as_options_of_its_own() -> None:
     def build(rubric: str = "", server: Server = Server()) -> None: ...
 
-    assert {"rubric", "model", "base_url", "read", "patience"} <= set(parameters(build))
-    values = checked(build, {"model": "m", "read": "json", "options": {"top_p": 0.5}}, "judge")
-    assert values["server"] == Server(model="m", read="json", options={"top_p": 0.5})
+    assert {"rubric", "base_url", "read", "patience"} <= set(parameters(build))
+    assert "model" not in parameters(build)  # which a judge asks for itself, for it must be given
+    values = checked(build, {"read": "json", "options": {"top_p": 0.5}}, "judge")
+    assert values["server"] == Server(read="json", options={"top_p": 0.5})
     with pytest.raises(ConfigError, match="read"):
         checked(build, {"read": "prose"}, "judge")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judging import Scripted, answers_in, ask
@@ -44,6 +44,7 @@ def test_a_judge_that_says_nothing_has_no_figures() -> None:
     assert its.bins == ()
 
 
+@settings(max_examples=20)
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_the_single_reads_come_back_from_margin_and_bias(first: float, second: float) -> None:
     """Through a judge that prefers by place and content as wished: margins `first` and `second` of its two reads."""
