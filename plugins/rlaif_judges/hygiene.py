@@ -21,7 +21,8 @@ class Hygiene(OptionGroup):
     where the rubric names none. ties: "neither is better" is a choice. confidence: below it the judge abstains; of a
     comparison how far apart the answers came out (0 to 1), of a level 1 - entropy / log(levels). framed: texts stand
     between marks with nonces, without what is invisible or steers a model. longest: characters of a text that are
-    shown; the middle of longer ones is left out. calibration: a file of `rlaif judge --calibrate`.
+    shown; the middle of longer ones is left out. calibration: a file that `rlaif judge` wrote by `exam.calibrate`; it
+    makes the probabilities of comparisons honest, and changes neither levels nor rankings.
     """
 
     orders: Literal["both", "one"] = "both"
