@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rlaif_core import Abstain, ConfigError, DataError, Failed, Judge, Outcome, Prompt, Question, Rollouts, Score
-from rlaif_rewards.asking import Standards, asked
+from rlaif_core.verdicts import verdicts_of
+from rlaif_rewards.asking import Standards
 from rlaif_rewards.groups import grouped
 
 Pair = tuple[int, int | None]
@@ -47,7 +48,7 @@ class PreferenceReward:
                     )
                 )
         said: list[list[Outcome]] = [[] for _ in range(len(rollouts))]
-        for (one, other), verdict in zip(pairs, asked(self.judge, questions), strict=True):
+        for (one, other), verdict in zip(pairs, verdicts_of(self.judge, questions), strict=True):
             mine, theirs = verdict.outcomes
             said[one].append(_difference(mine, theirs))
             if other is not None:
