@@ -87,8 +87,8 @@ def _weight(heading: re.Match[str], path: str) -> float:
         return 1.0
     if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", written):
         raise ConfigError(
-            f"rubric {path!r}: criterion {heading['name'].strip()!r}: weight is {written!r}, but must be a number above "
-            "0: `## Name (weight 2)`"
+            f"rubric {path!r}: criterion {heading['name'].strip()!r}: weight is {written!r}, but must be a number "
+            "above 0: `## Name (weight 2)`"
         )
     return float(written)
 
