@@ -123,7 +123,8 @@ def _level(cast: Cast, place: int, hygiene: Hygiene, cost: float) -> Outcome:
     p = cast.probabilities
     expected = math.fsum((level + 1) * share for level, share in enumerate(p))
     reason = f"level {expected:.1f} of {len(p)}{_notes([cast])}"
-    confidence = 1 + math.fsum(share * math.log(share) for share in p if share > 0) / math.log(len(p))
+    surprise = -math.fsum(share * math.log(share) for share in p if share > 0)
+    confidence = max(1 - surprise / math.log(len(p)), 0.0)  # rounding takes it below 0 where all is alike
     if confidence < hygiene.confidence:
         return Abstain(f"confidence {confidence:.2f} is below {hygiene.confidence:g}: {reason}", cost)
     return Score(cast.worth(place), reason, cost)

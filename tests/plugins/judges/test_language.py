@@ -277,6 +277,13 @@ def test_below_the_wanted_confidence_it_abstains() -> None:
     assert values(verdict) == [1.0]
 
 
+@pytest.mark.parametrize("levels", range(2, 10))
+def test_one_that_cannot_tell_the_levels_apart_has_an_opinion_unless_confidence_is_wanted(levels: int) -> None:
+    its, _ = judge(lambda request: [1 / levels] * levels, levels=levels)
+    (verdict,) = its.ask([ask("x", form="score")])
+    assert values(verdict) == pytest.approx([0.0])
+
+
 def test_what_asking_cost_is_shared_by_the_answers() -> None:
     backend = Scripted(lambda request: named(request, "A") if request.options else "hm", cost=0.5)
     its = LanguageJudge(Straight(backend), Hygiene(reasons=True))
