@@ -30,8 +30,11 @@ def soft_minimum(scores: Scores, weights: Scores, *, beta: float) -> float:
     """-beta log E[exp(-r / beta)]: from the minimum (beta to 0) to the mean (beta to infinity), and for large beta the
     mean less variance / (2 beta)."""
     lowest, total = minimum(scores, weights), math.fsum(weights)
-    terms = (w * math.exp(-(score - lowest) / beta) for score, w in zip(scores, weights, strict=True) if w)
-    return lowest - beta * math.log(math.fsum(terms) / total)
+    pairs = [(w / total, -(score - lowest) / beta) for score, w in zip(scores, weights, strict=True) if w]
+    less = math.fsum(
+        w * math.expm1(x) for w, x in pairs
+    )  # by how much it is below 1: of a large beta by next to nothing
+    return lowest - beta * (math.log1p(less) if less > -0.5 else math.log(math.fsum(w * math.exp(x) for w, x in pairs)))
 
 
 def uncertainty(scores: Scores, weights: Scores, *, penalty: float) -> float:

@@ -17,8 +17,10 @@ from typing import Any
 from rlaif_core.errors import ConfigError
 
 FILES = (".md", ".toml", ".jsonl", ".json", ".txt")
-_HEADING = re.compile(r"^##\s+(?P<name>.+?)(?:\s*\(weight\s+(?P<weight>[\d.]+)\))?\s*$", re.MULTILINE)
-_LEVEL = re.compile(r"^(\d)[.):]\s+(.+)$")
+_HEADING = re.compile(
+    r"^##\s+(?P<name>.+?)(?:\s*\(\s*weight\b[\s:=]*(?P<weight>[^)]*?)\s*\))?\s*$", re.MULTILINE | re.IGNORECASE
+)
+_LEVEL = re.compile(r"^(\d{1,3})[.):]\s+(.+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ def load_rubric(given: str) -> tuple[Criterion, ...]:
     if not _is_file(given):
         return (Criterion(text=given.strip()),)
     text = _read(given, "rubric")
-    criteria = tuple(_of_toml(text, given) if given.endswith(".toml") else _of_markdown(text))
+    criteria = tuple(_of_toml(text, given) if given.endswith(".toml") else _of_markdown(text, given))
     names = [criterion.name for criterion in criteria]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"rubric {given!r}: two criteria are called {twice[0]!r}; name them apart")
@@ -68,7 +70,7 @@ def load_rubric(given: str) -> tuple[Criterion, ...]:
     return criteria
 
 
-def _of_markdown(text: str) -> Iterator[Criterion]:
+def _of_markdown(text: str, path: str) -> Iterator[Criterion]:
     headings = list(_HEADING.finditer(text))
     if not headings:
         body, levels = _levels(text)
@@ -76,8 +78,19 @@ def _of_markdown(text: str) -> Iterator[Criterion]:
         return
     for heading, following in zip(headings, [*headings[1:], None], strict=True):
         body, levels = _levels(text[heading.end() : following.start() if following else len(text)])
-        weight = float(heading["weight"]) if heading["weight"] else 1.0
-        yield Criterion(name=heading["name"].strip(), text=body, levels=levels, weight=weight)
+        yield Criterion(name=heading["name"].strip(), text=body, levels=levels, weight=_weight(heading, path))
+
+
+def _weight(heading: re.Match[str], path: str) -> float:
+    written = heading["weight"]
+    if written is None:
+        return 1.0
+    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", written):
+        raise ConfigError(
+            f"rubric {path!r}: criterion {heading['name'].strip()!r}: weight is {written!r}, but must be a number "
+            "above 0: `## Name (weight 2)`"
+        )
+    return float(written)
 
 
 def _levels(text: str) -> tuple[str, tuple[str, ...]]:

@@ -1,32 +1,48 @@
 """Showing a judge texts that were written by somebody who wants a good verdict.
 
-Each text stands between marks that hold a nonce. The nonce is made of everything that is shown, so that no text can
-contain its own: whoever writes one would have to find a fixed point of a hash. What a reader would not see is left out
-and counted, what would be a control token to some model is respelt, and what is too long is cut in the middle.
+Each text stands between marks that hold a nonce. The nonce is made of everything that is shown, and made again where a
+text holds it, so that none can close its own mark. What a reader would not see is left out and counted, what would be a
+control token to some model is respelt, and what is too long is cut in the middle.
 """
 
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import regex
-
-from rlaif_core import FeedbackError
 
 NONCE = 12
 """Hexadecimal digits of a nonce."""
 
 _CONTROL = regex.compile(
-    r"<(?=\||/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|SYS)>|<?/?SYS>>)"  # <|im_start|>, </s>, <<SYS>>
-    r"|(?<=\|)>"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    r"<(?=[|｜][^<>\n]{1,80}[|｜]>)"  # <|im_start|>, <｜User｜>; but not the operators <| and |> of programs
+    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|sop|eop|think|tool_call|tool_response|SYS)>|<?/?SYS>>)"  # </s>, <<SYS>>
+    r"|<(?=(?:(?:start|end)_of_\w+|\w+_token|seed:\w+|unused\d+|extra_id_\d+|reserved_\w+|special_\d+)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT)\])"
+    r"|\[(?=(?-i:/?(?:THINK|MODEL_SETTINGS|CALL_ID|ARGS|IMG|IMG_BREAK|IMG_END|gMASK|CLS|SEP|MASK|PAD|BOS|EOS))\])"
+    r"|\[(?=[|｜][^\[\]\n]{1,80}[|｜]\])",  # [|assistant|]
     regex.IGNORECASE,
 )
-"""Where the control tokens of the usual chat templates begin, or end."""
-_PLAIN = {"<": "‹", ">": "›", "[": "⟦"}
+"""Where the control tokens of the usual chat templates begin. A program's text is not touched beyond them."""
+_PLAIN = {"<": "‹", "[": "⟦"}
+
+_JOINED = (
+    r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Devanagari}\p{Bengali}\p{Gurmukhi}\p{Gujarati}\p{Oriya}\p{Tamil}"
+    r"\p{Telugu}\p{Kannada}\p{Malayalam}\p{Sinhala}\p{Khmer}\p{Myanmar}]"
+)
+_HIDDEN = regex.compile(
+    # Joiners are part of how some scripts are spelt, and of emoji that are made of several.
+    rf"(?<={_JOINED})[\u200C\u200D](?={_JOINED})(*SKIP)(*FAIL)"
+    r"|(?<=\p{ExtPict}[\uFE0F\p{EMod}]?)\u200D(?=\p{ExtPict})(*SKIP)(*FAIL)"
+    r"|(?<=[\p{Emoji}\p{ExtPict}])[\uFE0E\uFE0F](*SKIP)(*FAIL)"
+    # Tags, variation selectors and fillers, too, are drawn as nothing.
+    r"|[[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]--[\n\t]]",
+    regex.VERSION1,
+)
+"""A character that no reader sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +61,10 @@ def inert(text: str) -> str:
     """
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    seen = text if text.isascii() and text.isprintable() else "".join(c for c in text if not _hidden(c))
-    if hidden := len(text) - len(seen):
+    seen, hidden = (text, 0) if text.isascii() and text.isprintable() else _HIDDEN.subn("", text)
+    if hidden:
         seen += f"\n[{hidden} invisible characters are left out]"
     return _CONTROL.sub(lambda found: _PLAIN[found[0]], seen)
-
-
-def _hidden(character: str) -> bool:
-    if character in "\n\t" or (character.isascii() and character.isprintable()):
-        return False
-    kind = unicodedata.category(character)
-    # Tags, variation selectors and fillers, too, are drawn as nothing.
-    return kind in ("Cc", "Cf", "Co", "Zl", "Zp") or bool(_IGNORABLE.match(character))
-
-
-_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 
 
 def cut(text: str, limit: int) -> Shown:
@@ -73,12 +78,17 @@ def cut(text: str, limit: int) -> Shown:
 
 
 def nonce(*texts: str) -> str:
-    """Hexadecimal digits that depend on every character of the texts, and on where one ends and the next begins."""
+    """Hexadecimal digits that depend on every character of the texts, and on where one ends and the next begins.
+
+    None of the texts holds them, however many of its own it holds to find them by chance.
+    """
     digest = hashlib.sha256()
     for text in texts:
         said = text.encode("utf-8", "surrogatepass")
         digest.update(len(said).to_bytes(8, "big") + said)
-    return digest.hexdigest()[:NONCE]
+    everything = "\0".join(texts).casefold()
+    seals = (hashlib.sha256(digest.digest() + bytes(tries)).hexdigest()[:NONCE] for tries in count())
+    return next(seal for seal in seals if seal not in everything)
 
 
 def marked(name: str, text: str, seal: str) -> str:
@@ -89,8 +99,6 @@ def marked(name: str, text: str, seal: str) -> str:
     Paris.
     </answer A 0123456789ab>
     """
-    if seal in text:  # a fixed point of the hash; nobody will live to see one
-        raise FeedbackError("a text holds its own nonce; it cannot be judged")
     return f"<{name} {seal}>\n{text}\n</{name} {seal}>"
 
 
@@ -99,10 +107,10 @@ def shown(texts: Mapping[str, str], *, framed: bool, longest: int) -> tuple[dict
 
     Without `framed` a text stands behind its name and is not changed, to measure what framing is good for.
     """
-    pieces = {name: cut(text, longest) for name, text in texts.items()}
+    # What is invisible goes first: it must not push what is seen into the part that is cut.
+    pieces = {name: cut(inert(text) if framed else text, longest) for name, text in texts.items()}
     left_out = sum(piece.cut for piece in pieces.values())
     if not framed:
         return {name: f"{name}:\n{piece.text}" for name, piece in pieces.items()}, left_out, ""
-    plain = {name: inert(piece.text) for name, piece in pieces.items()}
-    seal = nonce(*(part for pair in plain.items() for part in pair))
-    return {name: marked(name, text, seal) for name, text in plain.items()}, left_out, seal
+    seal = nonce(*(part for name, piece in pieces.items() for part in (name, piece.text)))
+    return {name: marked(name, piece.text, seal) for name, piece in pieces.items()}, left_out, seal

@@ -16,12 +16,14 @@ class Hygiene(OptionGroup):
 
     orders: answers that are compared or ranked are shown in "both" orders (twice the calls), or in "one". flips: what
     to say of two answers where each order names another one the better: "average" the probabilities, call it a "tie",
-    or "abstain". votes: how often all is asked, at `temperature`. reasons: the judge first writes what speaks for and
-    against, in at most `reason_tokens`, and then chooses; they stand in the ledger. levels: of a score, 2 to 9,
-    where the rubric names none. ties: "neither is better" is a choice. confidence: below it the judge abstains; of a
-    comparison how far apart the answers came out (0 to 1), of a level 1 - entropy / log(levels). framed: texts stand
-    between marks with nonces, without what is invisible or steers a model. longest: characters of a text that are
-    shown; the middle of longer ones is left out. calibration: a file of `rlaif judge --calibrate`.
+    or "abstain". votes: how often all is asked, at `temperature` (with judges in this process the one of reasons).
+    reasons: the judge first writes what speaks for and against, in at most `reason_tokens`, and then chooses; they
+    stand in the ledger. levels: of a score, 2 to 9, where the rubric names none. ties: "neither is better" is a choice.
+    confidence: below it the judge abstains; of a comparison how far apart the answers came out (0 to 1), of a level 1 -
+    entropy / log(levels). framed: texts stand between marks with nonces, without what is invisible or steers a model.
+    longest: characters of a text that are shown; the middle of longer ones is left out. calibration: a file that `rlaif
+    judge` wrote by `exam.calibrate`; it makes the probabilities of comparisons honest, and changes neither levels nor
+    rankings.
     """
 
     orders: Literal["both", "one"] = "both"
@@ -57,6 +59,14 @@ class Hygiene(OptionGroup):
         for holds, complaint in checks:
             if not holds:
                 raise ConfigError(f"judge: {complaint}")
+
+    def insist_that_votes_differ(self, judge: str) -> None:
+        """Raise ConfigError where a judge whose probabilities are read, and not drawn, would say the same again."""
+        if self.votes > 1 and not self.reasons:
+            raise ConfigError(
+                f"judge {judge}: its probabilities are read and not drawn, so {self.votes} votes would all say the "
+                "same; set reasons = true, or votes = 1"
+            )
 
     @property
     def style(self) -> Style:

@@ -6,6 +6,7 @@ option; what it wrote as prose is kept as a reason, and never searched for a ver
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -37,8 +38,9 @@ class _Vote:
 class LanguageJudge:
     """Asks a language model, in whatever way its `hygiene` says, and scores from -1 to 1.
 
-    "compare" is antisymmetric: exchanging the answers exchanges the sign; two answers that are the same text are a tie
-    and nobody is asked. `write` lets it write texts, as for critiques and revisions.
+    "compare" is antisymmetric: exchanging the answers exchanges the sign. In "rank" an answer that comes more than once
+    is shown once, and its copies share its score; the scores of different texts sum to 0. Answers that are all the same
+    text are a tie and nobody is asked. `write` lets it write texts, as for critiques and revisions.
     """
 
     def __init__(self, desk: Answering, hygiene: Hygiene, calibrator: Calibrator | None = None) -> None:
@@ -46,11 +48,16 @@ class LanguageJudge:
 
     def ask(self, questions: Sequence[Question]) -> Sequence[Verdict]:
         style = self._hygiene.style
-        each = [[] if _same(question) else ballots(question, style) for question in questions]
+        distinct = [_distinct(question) for question in questions]
+        each = [
+            [] if _same(question) else ballots(its, style) for question, its in zip(questions, distinct, strict=True)
+        ]
         casts = iter(self._cast([ballot for its in each for ballot in its]))
         return [
-            _tie(question) if _same(question) else self._counted(question, [next(casts) for _ in its])
-            for question, its in zip(questions, each, strict=True)
+            _tie(question)
+            if _same(question)
+            else _copied(question, self._counted(its, [next(casts) for _ in here]), its.answers)
+            for question, its, here in zip(questions, distinct, each, strict=True)
         ]
 
     def write(self, requests: Sequence[Request]) -> list[Reply | Abstain | Failed]:
@@ -120,7 +127,21 @@ def _tokens(said: _Vote | Reply | Abstain | Failed) -> tuple[int, int]:
 
 
 def _same(question: Question) -> bool:
-    return question.form == "compare" and question.answers[0] == question.answers[1]
+    return question.form != "score" and len(question.answers) > 1 and len({*question.answers}) == 1
+
+
+def _distinct(question: Question) -> Question:
+    """A ranking without copies: they would share the probability of being chosen, and lose by it."""
+    return replace(question, answers=tuple(dict.fromkeys(question.answers))) if question.form == "rank" else question
+
+
+def _copied(question: Question, verdict: Verdict, asked: Sequence[str]) -> Verdict:
+    """The verdict on the texts that were asked about as one on the question's answers; copies share what it cost."""
+    if len(asked) == len(question.answers):
+        return verdict
+    said, copies = dict(zip(asked, verdict.outcomes, strict=True)), Counter(question.answers)
+    outcomes = (replace(said[answer], cost=said[answer].cost / copies[answer]) for answer in question.answers)
+    return replace(verdict, outcomes=tuple(outcomes))
 
 
 def _tie(question: Question) -> Verdict:

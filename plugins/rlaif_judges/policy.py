@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rlaif_core import ConfigError, Policy, Question, Verdict
+from rlaif_core import ConfigError, Policy
 from rlaif_core.protocols import State
 from rlaif_judges.backends.local import Local
 from rlaif_judges.hygiene import Hygiene
@@ -22,8 +22,9 @@ class PolicyJudge(Unaccountable):
     """The policy judges answers, its own among them (Yuan et al. 2024, Self-rewarding language models).
 
     weights: "now" are those in training; "start" those that the run began with; "average" their exponential moving
-    average, of which a share `decay` stays at every update. The last two keep a copy of what is trained. Without a
-    judge that stands still, rewards drift with what they reward: watch a measure that the policy is not trained on.
+    average, of which a share `decay` stays at every update, in float32. The last two keep a copy of what is trained.
+    Without a judge that stands still, rewards drift with what they reward: watch a measure that the policy is not
+    trained on.
     batch, mass: as for judge `transformers`. Nothing is cached, for the weights change.
     """
 
@@ -41,17 +42,14 @@ class PolicyJudge(Unaccountable):
             raise ConfigError(f"judge policy: decay is {decay}, but must be in [0, 1)")
         if batch < 1 or not 0 <= mass < 1:
             raise ConfigError(f"judge policy: batch is {batch}, mass {mass}; they must be >= 1 and in [0, 1)")
+        hygiene.insist_that_votes_differ("policy")
         self._policy, self._kind, self._decay, self._seen = policy, weights, decay, policy.version
-        self._kept = {} if weights == "now" else _trained(policy, copy=True)
+        self._kept = {} if weights == "now" else _copies(policy, torch.float32 if weights == "average" else None)
         backend = Local(policy, identity={"backend": "policy"}, batch=batch, mass=mass, weights=self._judging)
         super().__init__(backend, hygiene)
 
-    def ask(self, questions: list[Question] | tuple[Question, ...]) -> list[Verdict]:  # type: ignore[override]
-        self._follow()
-        return list(super().ask(questions))
-
     def _follow(self) -> None:
-        """Let the average take in where the policy has gone since it was last asked."""
+        """Let the average take in where the policy has gone since it last judged or wrote."""
         updates, self._seen = self._policy.version - self._seen, self._policy.version
         if self._kind == "average" and updates > 0:
             stays = self._decay**updates
@@ -61,11 +59,12 @@ class PolicyJudge(Unaccountable):
     @contextmanager
     def _judging(self) -> Iterator[None]:
         """The kept weights in the place of those in training, which are not written to."""
+        self._follow()
         own = {name: p for name, p in self._policy.module.named_parameters() if name in self._kept}
         now = {name: parameter.data for name, parameter in own.items()}
         try:
             for name, parameter in own.items():
-                parameter.data = self._kept[name]
+                parameter.data = self._kept[name].to(parameter.dtype)
             yield
         finally:
             for name, parameter in own.items():
@@ -81,6 +80,10 @@ class PolicyJudge(Unaccountable):
                 self._kept[name].copy_(tensor)
 
 
-def _trained(policy: Policy, copy: bool = False) -> dict[str, Tensor]:
-    trained = {name: p.detach() for name, p in policy.module.named_parameters() if p.requires_grad}
-    return {name: tensor.clone() for name, tensor in trained.items()} if copy else trained
+def _trained(policy: Policy) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in policy.module.named_parameters() if p.requires_grad}
+
+
+def _copies(policy: Policy, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """What is trained, as it is now. An average needs float32: half precision cannot hold the steps it makes."""
+    return {name: tensor.to(dtype or tensor.dtype, copy=True) for name, tensor in _trained(policy).items()}

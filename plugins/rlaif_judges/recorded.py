@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from rlaif_core import Abstain, ConfigError, DataError, Failed, Outcome, Prompt, Question, Score, Verdict
@@ -22,16 +24,19 @@ class Recorded:
     Each row has a `prompt` (a text or messages), and either `answer` and `score`, or `answers` and `scores` (lists), or
     `chosen` and `rejected`, where `probability` (1 where there is none) says how sure the preference is; `reason` or
     `reasons` where known. Texts are compared letter by letter. A pair is known in both orders; one that was not
-    compared is told apart by its scores, if both are known. missing: what is said of the rest, "fail" or "abstain".
+    compared is told apart by its scores, if both are known. What is recorded more than once counts on average.
+    missing: what is said of the rest, "fail" or "abstain".
     """
 
     def __init__(self, file: str, missing: Literal["fail", "abstain"] = "fail") -> None:
         self._missing = Failed if missing == "fail" else Abstain
-        self._scores: dict[str, Outcome] = {}
-        self._pairs: dict[tuple[str, str], tuple[float, str]] = {}
+        scores: dict[str, list[Outcome]] = defaultdict(list)
+        pairs: dict[tuple[str, str], list[Score]] = defaultdict(list)
         for number, row in enumerate(_rows(file), 1):
             with blame(f"{file}, row {number}"):
-                self._take(row)
+                _take(row, scores, pairs)
+        self._scores = {key: _together(its) for key, its in scores.items()}
+        self._pairs = {pair: _preferred(its) for pair, its in pairs.items()}
         if not self._scores and not self._pairs:
             raise DataError(f"{file} holds no verdict; give rows with answer and score, or chosen and rejected")
 
@@ -44,41 +49,59 @@ class Recorded:
             one, other = keys
             if one == other:
                 return [Score(0.0, "the answers are the same text")] * 2
-            for pair, sign in (((one, other), 1), ((other, one), -1)):
-                if pair in self._pairs:
-                    value, reason = self._pairs[pair]
-                    return [Score(sign * value, reason), Score(-sign * value, reason)]
+            if said := self._pairs.get((min(keys), max(keys))):
+                value = said.value if one < other else -said.value
+                return [Score(value, said.reason), Score(-value, said.reason)]
         return [self._scores.get(key) or self._missing("no verdict on this answer was recorded") for key in keys]
 
-    def _take(self, row: Row) -> None:
-        prompt = _prompt(row)
-        if "chosen" in row and "rejected" in row:
-            chosen, rejected = (_key(prompt, _answer(row[name], name)) for name in ("chosen", "rejected"))
-            given = row.get("probability")
-            sure = _number(1.0 if given is None else given, "probability")
-            if not 0 <= sure <= 1:
-                raise DataError(f"probability is {sure:g}, but must be in [0, 1]")
-            reason = str(row.get("reason") or f"recorded as preferred with {sure:g}")
-            self._pairs[chosen, rejected] = (2 * sure - 1, reason)
-        if "answers" in row and "scores" in row:
-            answers, scores = list(row["answers"]), list(row["scores"])
-            reasons = list(row.get("reasons") or [""] * len(scores))
-            if not len(answers) == len(scores) == len(reasons):
-                raise DataError(f"{len(answers)} answers came with {len(scores)} scores and {len(reasons)} reasons")
-            for answer, score, reason in zip(answers, scores, reasons, strict=True):
-                self._score(prompt, answer, score, reason)
-        elif "answer" in row and "score" in row:
-            self._score(prompt, row["answer"], row["score"], row.get("reason"))
-        elif "chosen" not in row or "rejected" not in row:
-            raise DataError(f"it has neither answer and score nor chosen and rejected; columns: {', '.join(row)}")
 
-    def _score(self, prompt: Prompt, answer: Any, score: Any, reason: Any) -> None:
-        key, said = _key(prompt, _answer(answer, "answer")), str(reason or "")
-        if score is None:
-            self._scores[key] = Abstain(said or "recorded without a score")
-        else:
-            value = _number(score, "score")
-            self._scores[key] = Score(value, said or f"recorded as {value:g}")
+def _take(row: Row, scores: dict[str, list[Outcome]], pairs: dict[tuple[str, str], list[Score]]) -> None:
+    """Put down what a row says: of answers by their keys, and of pairs of keys in ascending order."""
+    prompt = _prompt(row)
+    if "chosen" in row and "rejected" in row:
+        chosen, rejected = (_key(prompt, _answer(row[name], name)) for name in ("chosen", "rejected"))
+        given = row.get("probability")
+        sure = _number(1.0 if given is None else given, "probability")
+        if not 0 <= sure <= 1:
+            raise DataError(f"probability is {sure:g}, but must be in [0, 1]")
+        reason = str(row.get("reason") or f"recorded as preferred with {sure:g}")
+        value = 2 * sure - 1 if chosen < rejected else 1 - 2 * sure
+        pairs[min(chosen, rejected), max(chosen, rejected)].append(Score(value, reason))
+    if "answers" in row and "scores" in row:
+        answers, given = _list(row, "answers"), _list(row, "scores")
+        reasons = list(row.get("reasons") or [""] * len(given))
+        if not len(answers) == len(given) == len(reasons):
+            raise DataError(f"{len(answers)} answers came with {len(given)} scores and {len(reasons)} reasons")
+        for answer, score, why in zip(answers, given, reasons, strict=True):
+            scores[_key(prompt, _answer(answer, "answer"))].append(_scored(score, why))
+    elif "answer" in row and "score" in row:
+        scores[_key(prompt, _answer(row["answer"], "answer"))].append(_scored(row["score"], row.get("reason")))
+    elif "chosen" not in row or "rejected" not in row:
+        raise DataError(f"it has neither answer and score nor chosen and rejected; columns: {', '.join(row)}")
+
+
+def _scored(score: Any, reason: Any) -> Outcome:
+    if score is None:
+        return Abstain(str(reason or "recorded without a score"))
+    value = _number(score, "score")
+    return Score(value, str(reason or f"recorded as {value:g}"))
+
+
+def _together(said: Sequence[Outcome]) -> Outcome:
+    """What was said of one answer; who had no opinion does not count."""
+    scores = [its for its in said if isinstance(its, Score)]
+    if len(scores) < 2:
+        return scores[0] if scores else said[0]
+    value = fmean(its.value for its in scores)
+    return Score(value, f"recorded {len(scores)} times, {value:g} on average")
+
+
+def _preferred(said: Sequence[Score]) -> Score:
+    """What was said of one pair, the first of its keys in sight."""
+    if len(said) == 1:
+        return said[0]
+    value = fmean(its.value for its in said)
+    return Score(value, f"recorded {len(said)} times, preferred with {(1 + abs(value)) / 2:.3g} on average")
 
 
 def _rows(file: str) -> Iterator[Row]:
@@ -128,8 +151,15 @@ def _answer(given: Any, name: str) -> str:
     return given
 
 
+def _list(row: Row, name: str) -> list[Any]:
+    if isinstance(row[name], list | tuple):
+        return list(row[name])
+    raise DataError(f"{name} is {row[name]!r:.60}, but must be a list")
+
+
 def _number(given: Any, name: str) -> float:
-    if isinstance(given, bool | int | float) and math.isfinite(given):
+    # Python compares whole numbers of any size with infinity, but cannot make all of them floats.
+    if isinstance(given, bool | int | float) and abs(given) <= sys.float_info.max:
         return float(given)
     raise DataError(f"{name} is {given!r:.60}, but must be a finite number")
 

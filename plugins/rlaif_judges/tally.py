@@ -44,7 +44,7 @@ class Cast:
     def missing(self) -> Abstain | Failed | None:
         """What stands in the way of counting it: a half of the votes, or more, that were not heard."""
         others = [reply for reply in self.replies if not isinstance(reply, Reply)]
-        return others[0] if 2 * len(others) >= len(self.replies) else None
+        return _gravest(others) if 2 * len(others) >= len(self.replies) else None
 
     @property
     def probabilities(self) -> tuple[float, ...]:
@@ -56,15 +56,23 @@ class Cast:
         return math.fsum(p * row[place] for p, row in zip(self.probabilities, self.ballot.worth, strict=True))
 
 
+def _gravest(missing: Sequence[Abstain | Failed]) -> Abstain | Failed | None:
+    """A failure before what was not asked: the latter must not hide it."""
+    return next((its for its in missing if isinstance(its, Failed)), missing[0] if missing else None)
+
+
 def verdict(question: Question, casts: Sequence[Cast], hygiene: Hygiene, calibrator: Calibrator | None) -> Verdict:
-    """The outcomes of a question, scores from -1 to 1; those of a comparison sum to 0, and so do those of a ranking."""
+    """The outcomes of a question, scores from -1 to 1; those of a comparison sum to 0, and so do those of a ranking.
+
+    The calibration is one of comparisons, and changes nothing else.
+    """
     cost = math.fsum(cast.cost for cast in casts) / max(len(question.answers), 1)
     if question.form == "score":
-        levels = tuple(_level(cast, place, hygiene, calibrator, cost) for place, cast in enumerate(casts))
+        levels = tuple(_level(cast, place, hygiene, cost) for place, cast in enumerate(casts))
         return Verdict(outcomes=levels, measured=_measured(casts))
     if not casts:
         return Verdict(outcomes=tuple(Abstain("there is no other answer to compare it with") for _ in question.answers))
-    if missing := next((cast.missing for cast in casts if cast.missing), None):
+    if missing := _gravest([lost for cast in casts if (lost := cast.missing)]):
         return Verdict(outcomes=tuple(type(missing)(missing.reason, cost) for _ in question.answers))
     ways = orders(question, hygiene.style)
     by_order = [
@@ -105,21 +113,21 @@ def _compared(
     if hygiene.flips == "tie" and min(orders_) < 0 < max(orders_):
         value = 0.0
     elif calibrator is not None:
-        value = 2 * calibrator((value + 1) / 2) - 1
+        value = calibrator((1 + value) / 2) - calibrator((1 - value) / 2)  # antisymmetric, whatever it was fitted to
     return [value, -value]
 
 
-def _level(cast: Cast, place: int, hygiene: Hygiene, calibrator: Calibrator | None, cost: float) -> Outcome:
+def _level(cast: Cast, place: int, hygiene: Hygiene, cost: float) -> Outcome:
     if missing := cast.missing:
         return type(missing)(missing.reason, cost)
     p = cast.probabilities
     expected = math.fsum((level + 1) * share for level, share in enumerate(p))
     reason = f"level {expected:.1f} of {len(p)}{_notes([cast])}"
-    confidence = 1 + math.fsum(share * math.log(share) for share in p if share > 0) / math.log(len(p))
+    surprise = -math.fsum(share * math.log(share) for share in p if share > 0)
+    confidence = max(1 - surprise / math.log(len(p)), 0.0)  # rounding takes it below 0 where all is alike
     if confidence < hygiene.confidence:
         return Abstain(f"confidence {confidence:.2f} is below {hygiene.confidence:g}: {reason}", cost)
-    value = cast.worth(place)
-    return Score(value if calibrator is None else 2 * calibrator((value + 1) / 2) - 1, reason, cost)
+    return Score(cast.worth(place), reason, cost)
 
 
 def _told(question: Question, by_order: Sequence[float], place: int, casts: Sequence[Cast]) -> str:

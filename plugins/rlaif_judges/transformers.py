@@ -42,6 +42,7 @@ class Transformers(Accountable):
     ) -> None:
         if batch < 1 or not 0 <= mass < 1:
             raise ConfigError(f"judge transformers: batch is {batch}, mass {mass}; they must be >= 1 and in [0, 1)")
+        hygiene.insist_that_votes_differ("transformers")
         loading: dict[str, Any] = {"device": device, "dtype": dtype, "attention": attention, "revision": revision}
         super().__init__(_backend(model, read, batch, mass, chat, loading), Path(model).name, hygiene, economy)
 

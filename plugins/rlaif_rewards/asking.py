@@ -12,13 +12,9 @@ from rlaif_core import (
     ConfigError,
     DataError,
     Failed,
-    Judge,
     Outcome,
-    PluginError,
     Prompt,
-    Question,
     Score,
-    Verdict,
 )
 from rlaif_core.options import OptionGroup
 from rlaif_core.rubric import Constitution, Criterion, load_rubric
@@ -73,20 +69,6 @@ class Standards(OptionGroup):
         if not isinstance(value, str):
             raise DataError(f"prompt {prompt.id!r}: column {self.reference!r} must be a text, but is {value!r:.80}")
         return value
-
-
-def asked(judge: Judge, questions: Sequence[Question]) -> Sequence[Verdict]:
-    """The judge's verdicts, each with an outcome for every answer."""
-    verdicts, whose = list(judge.ask(questions)), f"judge {type(judge).__name__}"
-    if len(verdicts) != len(questions):
-        raise PluginError(f"{whose} gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
-    for question, verdict in zip(questions, verdicts, strict=True):
-        if not isinstance(verdict, Verdict) or len(verdict.outcomes) != len(question.answers):
-            due = "one outcome is" if len(question.answers) == 1 else f"{len(question.answers)} outcomes are"
-            raise PluginError(
-                f"{whose} said {verdict!r:.200} of {len(question.answers)} answers; a Verdict with {due} due"
-            )
-    return verdicts
 
 
 def summed(said: Sequence[tuple[str, float, Outcome]]) -> Outcome:

@@ -18,8 +18,8 @@ from rlaif_core.feedback import outcome_of
 from rlaif_core.options import OptionGroup
 from rlaif_core.prompts import load_function
 from rlaif_core.types import HALF_CHARACTER
+from rlaif_core.verdicts import verdicts_of
 from rlaif_rewards.abstention import checked_patterns
-from rlaif_rewards.asking import asked
 from rlaif_rewards.scorer import Scorer, load_scorer
 
 Answers = Sequence[tuple[Prompt, str]]
@@ -77,7 +77,7 @@ def by_judge(judge: Judge, rubric: str, scale: Scale = JUDGE_SCALE, *, reference
             Question(prompt=prompt, answers=(answer,), rubric=rubric, reference=_shown(prompt, reference))
             for prompt, answer in answers
         ]
-        return [unit(verdict.outcomes[0]) for verdict in asked(judge, questions)] if questions else []
+        return [unit(verdict.outcomes[0]) for verdict in verdicts_of(judge, questions)] if questions else []
 
     return opinions
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rlaif_core import Judge, Outcome, Question, Rollouts
-from rlaif_rewards.asking import Standards, asked, summed
+from rlaif_core.verdicts import verdicts_of
+from rlaif_rewards.asking import Standards, summed
 from rlaif_rewards.groups import grouped
 
 
@@ -42,7 +43,7 @@ class JudgeReward:
                     )
                 )
         said: list[list[tuple[str, float, Outcome]]] = [[] for _ in range(len(rollouts))]
-        for (rows, criterion), verdict in zip(weights, asked(self.judge, questions), strict=True):
+        for (rows, criterion), verdict in zip(weights, verdicts_of(self.judge, questions), strict=True):
             for row, outcome in zip(rows, verdict.outcomes, strict=True):
                 said[row].append((criterion.name, criterion.weight, outcome))
         return [summed(its) for its in said]

@@ -5,12 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rlaif_core import Abstain, ConfigError, DataError, Failed, Judge, Outcome, Prompt, Question, Rollouts, Score
-from rlaif_rewards.asking import Standards, asked
+from rlaif_core import (
+    Abstain,
+    ConfigError,
+    DataError,
+    Failed,
+    Judge,
+    Outcome,
+    Prompt,
+    Question,
+    Rollouts,
+    Score,
+    Verdict,
+)
+from rlaif_core.rubric import Criterion
+from rlaif_core.verdicts import verdicts_of
+from rlaif_rewards.asking import Standards, summed
 from rlaif_rewards.groups import grouped
 
 Pair = tuple[int, int | None]
 """Rows of the two answers that are compared; None: the one in the dataset."""
+
+
+Judged = tuple[Criterion, Verdict]
+"""What a pair was compared by, and what was said."""
 
 
 class PreferenceReward:
@@ -19,8 +37,8 @@ class PreferenceReward:
 
     opponents: how many of its siblings an answer meets, at least (0: all of them); chosen in a circle, so that each
     meets as many. against: a column of the dataset with an answer that each is compared with in the place of siblings.
-    Where a comparison failed both answers have failed; where the judge abstains it does not count. Options `rubric`,
-    `constitution`, `principles` and `seed` say what to judge by.
+    Where a comparison failed both answers have failed; where the judge abstains (by any of several criteria), it does
+    not count. Options `rubric`, `constitution`, `principles`, `seed` and `reference` say what to judge by.
     """
 
     def __init__(self, judge: Judge, opponents: int = 0, against: str = "", standards: Standards = Standards()) -> None:
@@ -31,12 +49,12 @@ class PreferenceReward:
         self.judge, self.opponents, self.against, self.standards = judge, opponents, against, standards
 
     def score(self, rollouts: Rollouts) -> Sequence[Outcome]:
-        pairs: list[Pair] = []
+        pairs: list[tuple[Pair, Criterion]] = []
         questions: list[Question] = []
         for pair in self._pairs(rollouts):
             prompt = rollouts.prompts[pair[0]]
             for criterion in self.standards.of(prompt, rollouts.policy_version):
-                pairs.append(pair)
+                pairs.append((pair, criterion))
                 questions.append(
                     Question(
                         prompt=prompt,
@@ -46,12 +64,14 @@ class PreferenceReward:
                         reference=self.standards.reference_of(prompt),
                     )
                 )
+        met: dict[Pair, list[Judged]] = {}
+        for (pair, criterion), verdict in zip(pairs, verdicts_of(self.judge, questions), strict=True):
+            met.setdefault(pair, []).append((criterion, verdict))
         said: list[list[Outcome]] = [[] for _ in range(len(rollouts))]
-        for (one, other), verdict in zip(pairs, asked(self.judge, questions), strict=True):
-            mine, theirs = verdict.outcomes
-            said[one].append(_difference(mine, theirs))
+        for (one, other), its in met.items():
+            said[one].append(_side(its, 0, alone=other is None))
             if other is not None:
-                said[other].append(_difference(theirs, mine))
+                said[other].append(_side(its, 1))
         return [_mean(its) for its in said]
 
     def _pairs(self, rollouts: Rollouts) -> Iterator[Pair]:
@@ -78,15 +98,23 @@ def _recorded(prompt: Prompt, name: str) -> str:
     return value
 
 
-def _difference(mine: Outcome, theirs: Outcome) -> Outcome:
+def _side(judged: Sequence[Judged], place: int, *, alone: bool = False) -> Outcome:
+    """What a comparison says of the answer at `place`, by all criteria. alone: its opponent, which the dataset holds,
+    has no outcome that could bear its share of the cost."""
+    said = []
+    for criterion, verdict in judged:
+        mine, theirs = verdict.outcomes[place], verdict.outcomes[1 - place]
+        cost = mine.cost + theirs.cost if alone else mine.cost
+        said.append((criterion.name, criterion.weight, _difference(mine, theirs, cost)))
+    return summed(said)
+
+
+def _difference(mine: Outcome, theirs: Outcome, cost: float) -> Outcome:
     if isinstance(mine, Score) and isinstance(theirs, Score):
-        return Score((mine.value - theirs.value) / 2, mine.reason, mine.cost)
-    missing = mine if not isinstance(mine, Score) else theirs
-    for outcome in (mine, theirs):
-        if isinstance(outcome, Failed):
-            missing = outcome
-    assert isinstance(missing, Abstain | Failed)
-    return type(missing)(missing.reason, mine.cost)
+        return Score((mine.value - theirs.value) / 2, mine.reason, cost)
+    missing = [its for its in (mine, theirs) if isinstance(its, Abstain | Failed)]
+    worst = next((its for its in missing if isinstance(its, Failed)), missing[0])
+    return type(worst)(worst.reason, cost)
 
 
 def _mean(said: Sequence[Outcome]) -> Outcome:

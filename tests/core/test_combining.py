@@ -33,6 +33,16 @@ def test_the_soft_minimum_is_what_its_formula_gives() -> None:
     assert soft_minimum(scores, (1, 1, 1), beta=5) == pytest.approx(second_order, abs=2e-4)
 
 
+def test_the_soft_minimum_hears_the_lowest_however_little_it_weighs() -> None:
+    assert soft_minimum([0.0, 50.0], [1e-20, 1.0], beta=0.1) == pytest.approx(0.1 * 20 * math.log(10))
+
+
+@given(SCORES, st.sampled_from([1e6, 1e12, 1e18, 1e300]))
+def test_the_soft_minimum_of_a_large_beta_is_the_mean(scores, beta) -> None:
+    """Not the minimum, as where the difference from 1 is lost in rounding before the logarithm."""
+    assert soft_minimum(scores, even(scores), beta=beta) == pytest.approx(fmean(scores), abs=1e-4)
+
+
 @given(SCORES, st.floats(0.05, 10), st.floats(1.1, 4))
 def test_the_soft_minimum_grows_with_beta(scores, beta, factor) -> None:
     small, large = (soft_minimum(scores, even(scores), beta=b) for b in (beta, beta * factor))

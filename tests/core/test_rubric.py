@@ -30,6 +30,15 @@ def test_headings_are_criteria_and_numbered_lists_at_their_end_are_levels(tmp_pa
     assert kindness == Criterion(name="Kindness", text="Is it kind?")
 
 
+@pytest.mark.parametrize("heading", ["## Truth (weight 2)", "## Truth (Weight: 2.0)", "##  Truth  ( weight = 2 )"])
+def test_a_weight_may_be_written_in_several_ways(tmp_path: Path, heading: str) -> None:
+    file = tmp_path / "rubric.md"
+    file.write_text(f"{heading}\nIs it true?\n## Light (weightless)\nIs it light?\n")
+    truth, light = load_rubric(str(file))
+    assert (truth.name, truth.weight) == ("Truth", 2.0)
+    assert (light.name, light.weight) == ("Light (weightless)", 1.0)
+
+
 def test_without_headings_a_file_is_one_criterion(tmp_path: Path) -> None:
     file = tmp_path / "rubric.md"
     file.write_text("Is it true?\n1. no\n2. yes\n")
@@ -54,6 +63,11 @@ def test_tables_are_criteria(tmp_path: Path) -> None:
         ("r.md", "## a\nx\n## a\ny\n", "two criteria are called 'a'"),
         ("r.md", "## a\n## b\ny\n", "criterion 'a' has no text"),
         ("r.md", "## a (weight 0)\nx\n", "has weight 0.0, but must have one above 0"),
+        ("r.md", "## a (weight -1)\nx\n", r"weight is '-1', but must be a number above 0: `## Name \(weight 2\)`"),
+        ("r.md", "## a (weight 1.2.3)\nx\n", "weight is '1.2.3', but must be a number"),
+        ("r.md", "## a (weight 2,5)\nx\n", "weight is '2,5', but must be a number"),
+        ("r.md", "## a (weight)\nx\n", "weight is '', but must be a number"),
+        ("r.md", "x\n" + "".join(f"{n}. y\n" for n in range(1, 11)), "has 10 levels, but must have 2 to 9"),
         ("r.md", "x\n" + "".join(f"{n}. y\n" for n in range(1, 10)) + "1. z", None),
         ("r.toml", "[[criteria]\n", "not valid TOML"),
         ("r.toml", "text = 'x'\n", r"it has no \[\[criteria\]\] tables"),

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlaif_core import ConfigError, DataError, Judge, PluginError, Plugins, Prompt, Question, Verdict
+from rlaif_core import ConfigError, DataError, Judge, Plugins, Prompt, Question, Verdict
 from rlaif_core.errors import blame, suggest
 from rlaif_core.files import write_bytes
 from rlaif_core.prompts import load_prompts
 from rlaif_core.references import build_judges
 from rlaif_core.rubric import load_rubric
+from rlaif_core.verdicts import verdicts_of
 from rlaif_judges.exam.config import ExamConfig, ExamTable
 from rlaif_judges.exam.measure import Calibrated, Examined, Margins, agreement, calibrated, examined, margins_of
 from rlaif_judges.label.answers import Recorded, column
@@ -98,10 +99,7 @@ def _asked(name: str, judge: Judge, pairs: Pairs, rubric: str) -> Sequence[Verdi
         for prompt, answers in zip(pairs.prompts, pairs.answers, strict=True)
     ]
     with blame(f"judge {name!r}"):
-        verdicts = list(judge.ask(questions))
-        if len(verdicts) != len(questions):
-            raise PluginError(f"it gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
-    return verdicts
+        return verdicts_of(judge, questions)
 
 
 def _own(table: ExamTable, name: str, pairs: Pairs) -> Margins:

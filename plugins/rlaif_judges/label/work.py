@@ -14,8 +14,9 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from rlaif_core import Abstain, Failed, FeedbackError, Judge, Outcome, PluginError, Prompt, Question, Score, Verdict
+from rlaif_core import Abstain, Failed, FeedbackError, Judge, Outcome, Prompt, Question, Score, Verdict
 from rlaif_core.errors import blame
+from rlaif_core.verdicts import verdicts_of
 from rlaif_judges.asking import Reply, Request
 from rlaif_judges.economy.budget import SPENT
 from rlaif_judges.label import writing
@@ -133,7 +134,7 @@ class Work:
         questions = [self.questions.question(unit) for unit in units]
         asked = [question for question in questions if isinstance(question, Question)]
         with blame(f"judge {name!r}"):
-            verdicts = iter(_verdicts(judge, asked) if asked else ())
+            verdicts = iter(verdicts_of(judge, asked) if asked else ())
         records: list[Record] = []
         for unit, question in zip(units, questions, strict=True):
             if isinstance(question, str):
@@ -186,18 +187,6 @@ class _Pace:
         if not self._fixed:
             wanted = int(SECONDS * count / max(seconds, 1e-6))
             self.size = max(LEAST, min(wanted, 4 * self.size, MOST))
-
-
-def _verdicts(judge: Judge, questions: Sequence[Question]) -> Sequence[Verdict]:
-    verdicts = list(judge.ask(questions))
-    if len(verdicts) != len(questions):
-        raise PluginError(f"it gave {len(verdicts)} verdicts on {len(questions)} questions; one each is due")
-    for question, verdict in zip(questions, verdicts, strict=True):
-        if not isinstance(verdict, Verdict) or len(verdict.outcomes) != len(question.answers):
-            raise PluginError(
-                f"it said {verdict!r:.200} of {len(question.answers)} answers; a Verdict with as many outcomes is due"
-            )
-    return verdicts
 
 
 def _state(lost: Abstain | Failed) -> State:

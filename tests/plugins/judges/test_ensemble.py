@@ -112,3 +112,68 @@ def test_one_is_no_ensemble_and_a_member_must_answer_every_question() -> None:
     lazy.ask = lambda questions: []
     with pytest.raises(PluginError, match="judge Says gave 0 verdicts on 1 questions"):
         said(Ensemble([Says(1), lazy]))
+
+
+class Fussy(Says):
+    """Says 1 of everything but of answers with the number that it abstains on."""
+
+    def __init__(self, number: str, what: Outcome, value: float = 1.0) -> None:
+        super().__init__(value)
+        self.number, self.what = number, what
+
+    def ask(self, questions: Sequence) -> list[Verdict]:
+        return [
+            Verdict(outcomes=tuple(self.what if answer == self.number else self.outcomes[0] for answer in its.answers))
+            for its in questions
+        ]
+
+
+@pytest.mark.parametrize("form", ["rank", "score"])
+@pytest.mark.parametrize("what", [Abstain("unsure"), Failed("down")])
+def test_the_answers_to_a_question_are_compared_by_the_same_judges(form: str, what: Outcome) -> None:
+    """Else an answer on which a harsh judge is silent would be the better for it."""
+    harsh = Fussy("1", what, value=-1.0)
+    outcomes = said(Ensemble([Says(0.5), harsh, Says(0.7)], quorum=2), 3, form)
+    assert [type(outcome) for outcome in outcomes] == [Score] * 3
+    assert len({outcome.value for outcome in outcomes}) == 1
+
+
+def test_an_answer_that_nobody_scored_is_left_out_and_the_others_are_not() -> None:
+    outcomes = said(Ensemble([Fussy("1", Abstain("hm")), Fussy("1", Abstain("hm"), 0.5)]), 3)
+    assert [type(outcome) for outcome in outcomes] == [Score, Abstain, Score]
+    assert outcomes[0].value == 0.75
+
+
+def test_where_no_judge_scored_all_there_is_no_opinion_on_any() -> None:
+    outcomes = said(Ensemble([Fussy("0", Abstain("hm")), Fussy("1", Abstain("hm"))]), 2)
+    assert [type(outcome) for outcome in outcomes] == [Abstain, Abstain]
+    assert "of 2 judges have an opinion" in outcomes[0].reason
+
+
+@pytest.mark.parametrize("silent", [Failed("down"), Abstain("unsure"), Score(-50.0)])
+def test_a_judge_without_weight_is_only_watched(silent: Outcome) -> None:
+    judges = [Says(0.4), Says(silent), Says(0.2)]
+    for combine in ("mean", "minimum", "soft_minimum", "uncertainty", "veto"):
+        watched = Ensemble(judges, combine, weights=[1, 0, 1], disagreement=0.5, below=-1, quorum=2)
+        (outcome,), (alone,) = said(watched), said(Ensemble([Says(0.4), Says(0.2)], combine))
+        assert outcome.value == pytest.approx(alone.value)
+
+
+def test_a_quorum_that_can_never_be_reached_is_refused() -> None:
+    with pytest.raises(ConfigError, match="quorum is 2, but 1 judges have a weight"):
+        Ensemble([Says(1), Says(2)], weights=[1, 0], quorum=2)
+
+
+@pytest.mark.parametrize("name", ["beta", "penalty", "disagreement", "below", "weights"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_options_that_are_no_finite_numbers_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=r"must|give"):
+        Ensemble([Says(1), Says(2)], **{name: [value, 1.0] if name == "weights" else value})
+
+
+def test_a_member_must_say_something_of_every_answer() -> None:
+    short = Says(1)
+    short.ask = lambda questions: [Verdict(outcomes=(Score(1.0),))] * len(questions)
+    for judges in ([Says(1), short], [short, short]):
+        with pytest.raises(PluginError, match="of 2 answers; a Verdict with as many outcomes is due"):
+            said(Ensemble(judges), 2)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_judges.framing import cut, inert, marked, nonce, shown
+from rlaif_judges import framing
+from rlaif_judges.framing import cut, inert, nonce, shown
 
 TEXT = st.text(max_size=60)
 TOKENS = [
@@ -49,7 +50,9 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 def test_whatever_is_written_nothing_invisible_is_left(text: str) -> None:
     said = inert(text)
     said.encode("utf-8")  # no half of a surrogate pair
-    assert not [c for c in said if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\n\t"]
+    assert not [
+        c for c in said if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in "\n\t\u200c\u200d"
+    ]
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
@@ -94,6 +97,74 @@ def test_what_was_left_out_is_counted_over_all_texts() -> None:
     assert left_out == 80
 
 
-def test_a_text_that_held_its_nonce_would_be_refused() -> None:
-    with pytest.raises(Exception, match="holds its own nonce"):
-        marked("answer", "xx abc xx", "abc")
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<｜User｜>",  # DeepSeek
+        "<｜end▁of▁sentence｜>",
+        "<｜end of sentence｜>",
+        "[|endofturn|]",  # EXAONE
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_response>",
+        "[THINK]",
+        "[TOOL_CONTENT]",
+        "<seed:bos>",
+        "<unused42>",
+        "<extra_id_1>",
+        "<BOS_TOKEN>",
+        "<start_of_image>",
+        "[gMASK]",
+    ],
+)
+def test_control_tokens_of_other_families_do_not_survive_either(token: str) -> None:
+    assert token not in inert(f"a {token} b")
+    assert inert(inert(token)) == inert(token)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "xs |> List.map f |> sum",
+        "can you [see it](x|y)> no",
+        "می‌خواهم بروم",  # a non-joiner is how Persian is spelt
+        "क्‍ष",
+        "family: 👩‍👩‍👧 ❤️ 1️⃣ 🏳️‍🌈",
+    ],
+)
+def test_what_a_reader_does_see_is_left_as_it_was_written(text: str) -> None:
+    assert inert(text) == text
+
+
+@pytest.mark.parametrize("text", ["I\u200cg\u200dn", "🙂" + "\ufe0f" * 2, "🙂\u200d", "a\ufe0f", "👩\u200d\u200d👧"])
+def test_joiners_that_join_nothing_are_left_out(text: str) -> None:
+    assert "invisible character" in inert(text)
+
+
+def test_what_is_invisible_takes_no_room_from_what_is_seen() -> None:
+    """Else nothing but padding would push what a reader finds bad into the part that is not shown."""
+    text = "good " + "\u200b" * 5000 + "BAD" + "\u200b" * 5000 + " good"
+    pieces, left_out, _ = shown({"answer": text}, framed=True, longest=200)
+    assert "BAD" in pieces["answer"]
+    assert left_out == 0
+
+
+def test_a_nonce_that_stands_in_a_text_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short one can be found in a text; then another is made, and nothing stops."""
+    monkeypatch.setattr(framing, "NONCE", 2)
+    taken = [f"{n:02X}" for n in range(256) if n != 0xAB]
+    pieces, _, seal = shown({"answer": " ".join(taken)}, framed=True, longest=1000)
+    assert seal == "ab"
+    assert pieces["answer"].startswith("<answer ab>\n")
+
+
+def test_a_long_foreign_text_is_read_in_a_moment() -> None:
+    text = "長い答え。" * 200_000
+    assert inert(text) == text
+
+
+@given(st.text(st.characters(codec=None), max_size=60))
+def test_being_made_inert_twice_changes_nothing_but_the_note(text: str) -> None:
+    said = inert(text)
+    assert inert(said) == said

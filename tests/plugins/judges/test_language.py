@@ -98,6 +98,75 @@ def test_a_ranking_sums_to_nothing_and_finds_the_best_and_the_worst() -> None:
     assert verdict.outcomes[2].reason == "the best with 0.80, the worst with 0.07"
 
 
+def test_copies_in_a_ranking_are_shown_once_and_share_what_their_text_gets() -> None:
+    """Shown twice, they would share the model's probability, and the better answer would lose to a single worse one."""
+    its, backend = judge(longer)
+    twice, once = its.ask([ask("cccc", "a", "cccc", "bb", form="rank"), ask("cccc", "a", "bb", form="rank")])
+    assert values(twice) == [values(once)[place] for place in (0, 1, 0, 2)]
+    assert all(len(request.options) == 3 for request in backend.asked)
+
+
+def test_what_a_ranking_cost_is_counted_once_with_copies_too() -> None:
+    backend = Scripted(longer, cost=0.5)
+    (verdict,) = LanguageJudge(Straight(backend), Hygiene()).ask([ask("x", "yy", "x", form="rank")])
+    assert sum(outcome.cost for outcome in verdict.outcomes) == pytest.approx(0.5 * len(backend.asked))
+    assert verdict.measured["calls"] == 4
+
+
+def test_a_ranking_of_copies_alone_is_a_tie_and_nobody_is_asked() -> None:
+    its, backend = judge(longer)
+    (verdict,) = its.ask([ask("x", "x", "x", form="rank")])
+    assert values(verdict) == [0.0, 0.0, 0.0]
+    assert not backend.asked
+
+
+def test_more_copies_than_letters_can_be_ranked() -> None:
+    (verdict,) = judge(longer)[0].ask([ask(*["x", "yy"] * 20, form="rank")])
+    assert len(verdict.outcomes) == 40
+
+
+def test_copies_of_an_answer_that_failed_have_failed() -> None:
+    (verdict,) = judge(lambda request: Failed("down"))[0].ask([ask("x", "y", "x", form="rank")])
+    assert verdict.outcomes == (Failed("down"),) * 3
+
+
+def test_a_failure_is_not_hidden_by_a_budget_that_is_spent() -> None:
+    def choose(request: Request):
+        return Abstain("spent") if answers_in(request)["A"] == "x" else Failed("down")
+
+    backend = Scripted(choose)
+    backend.answer = lambda requests: ((number, choose(request)) for number, request in requests)
+    (verdict,) = LanguageJudge(Straight(backend), Hygiene()).ask([ask("x", "y")])
+    assert verdict.outcomes == (Failed("down"), Failed("down"))
+
+
+def test_a_failed_vote_is_not_hidden_by_one_that_was_not_paid_for() -> None:
+    backend = Scripted(longer)
+    backend.answer = lambda requests: (
+        (number, Failed("down") if request.seed else Abstain("spent")) for number, request in requests
+    )
+    hygiene = Hygiene(votes=2, temperature=1.0)
+    (verdict,) = LanguageJudge(Straight(backend), hygiene).ask([ask("x", form="score")])
+    assert verdict.outcomes == (Failed("down"),)
+
+
+@given(st.floats(0, 1))
+def test_exchanging_the_answers_exchanges_the_sign_whatever_the_calibration(p: float) -> None:
+    """Also of one that was fitted to something else, and does not map 1 - p to 1 less what it maps p to."""
+    its = LanguageJudge(Straight(Scripted(lambda request: [p, 1 - p])), Hygiene(orders="one"), lambda x: x * x)
+    (one,) = its.ask([ask("x", "y")])
+    its = LanguageJudge(Straight(Scripted(lambda request: [1 - p, p])), Hygiene(orders="one"), lambda x: x * x)
+    (other,) = its.ask([ask("y", "x")])
+    assert values(one) == pytest.approx([-value for value in values(other)])
+
+
+def test_a_calibration_of_comparisons_says_nothing_of_levels_and_rankings() -> None:
+    its = LanguageJudge(Straight(Scripted(longer)), Hygiene(), lambda x: 0.5)
+    plain, _ = judge(longer)
+    questions = [ask("x", "xx", form="score"), ask("x", "yy", "zzz", form="rank")]
+    assert its.ask(questions) == plain.ask(questions)
+
+
 def test_nobody_can_be_ranked_alone() -> None:
     (verdict,) = judge(longer)[0].ask([ask("x", form="rank")])
     assert isinstance(verdict.outcomes[0], Abstain)
@@ -206,6 +275,13 @@ def test_below_the_wanted_confidence_it_abstains() -> None:
     its, _ = judge(lambda request: named(request, "5"), confidence=0.99)
     (verdict,) = its.ask([ask("x", form="score")])
     assert values(verdict) == [1.0]
+
+
+@pytest.mark.parametrize("levels", range(2, 10))
+def test_one_that_cannot_tell_the_levels_apart_has_an_opinion_unless_confidence_is_wanted(levels: int) -> None:
+    its, _ = judge(lambda request: [1 / levels] * levels, levels=levels)
+    (verdict,) = its.ask([ask("x", form="score")])
+    assert values(verdict) == pytest.approx([0.0])
 
 
 def test_what_asking_cost_is_shared_by_the_answers() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from checkpoints import checkpoint
 from judging import ask
 from rlaif_core import ConfigError, Failed, Prompt, Score
+from rlaif_core.policy import TransformersPolicy
 from rlaif_core.testing import FakePolicy, check_judge
 from rlaif_judges.asking import Message, Request
 from rlaif_judges.backends.local import Local
@@ -176,3 +179,63 @@ def test_reasons_come_from_the_same_weights(policy: FakePolicy) -> None:
 def test_wrong_options_are_refused(policy: FakePolicy, options: dict, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         PolicyJudge(policy, **options)
+
+
+def test_the_average_of_half_precision_moves_by_steps_that_half_precision_cannot_hold(policy: FakePolicy) -> None:
+    policy.module.to(torch.bfloat16)
+    with torch.no_grad():
+        for parameter in policy.module.parameters():
+            parameter.fill_(1.0)
+    judge = PolicyJudge(policy, weights="average", decay=0.9)
+    moved(policy, 0.0078125)  # the next number above 1
+    for _ in range(100):
+        moved(policy, 0.0)
+        said(judge)
+    for kept in judge.state_dict()["kept"].values():
+        torch.testing.assert_close(
+            kept.float(), torch.full_like(kept, 1.0078125, dtype=torch.float32), atol=1e-4, rtol=0
+        )
+
+
+def test_what_it_writes_comes_from_the_average_as_it_is_now(policy: FakePolicy) -> None:
+    """Critiques are asked for without a question before them."""
+    judge = PolicyJudge(policy, weights="average", decay=0.0)
+    asked = [request(options=(), max_tokens=8)]
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in policy.module.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    policy.version += 1
+    (text,) = judge.write(asked)
+    (now,) = PolicyJudge(policy, weights="now").write(asked)
+    assert text.text == now.text
+    for name, parameter in policy.module.named_parameters():
+        torch.testing.assert_close(judge.state_dict()["kept"][name], parameter.detach())
+
+
+@pytest.mark.parametrize("options", [{}, {"lora": {"r": 2}}, {"tied": True}])
+def test_a_real_model_judges_and_writes_with_the_weights_of_the_start(options: dict, tmp_path: Path) -> None:
+    """Adapters, tied embeddings, and generation in C++ that arranges weights for itself included."""
+    folder = checkpoint(tmp_path, "llama", **({"tie_word_embeddings": True} if options.pop("tied", False) else {}))
+    policy = TransformersPolicy(folder, device="cpu", **options)
+    judge = PolicyJudge(policy, weights="start", hygiene=Hygiene(reasons=True, reason_tokens=6))
+    texts = [request(options=(), max_tokens=8)]
+    before, wrote = judge.ask([ask("a", "b")]), judge.write(texts)
+    torch.manual_seed(0)
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in policy.module.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter))
+        policy.version += 1
+        PolicyJudge(policy, weights="now").write(texts)
+        assert judge.ask([ask("a", "b")]) == before
+        assert judge.write(texts)[0].text == wrote[0].text
+    assert PolicyJudge(policy, weights="now", hygiene=Hygiene(reasons=True)).ask([ask("a", "b")]) != before
+
+
+def test_votes_that_would_all_say_the_same_are_refused(policy: FakePolicy) -> None:
+    """Its probabilities are read and not drawn, so that only reasons can differ."""
+    with pytest.raises(ConfigError, match="set reasons = true, or votes = 1"):
+        PolicyJudge(policy, hygiene=Hygiene(votes=3, temperature=0.7))
+    PolicyJudge(policy, hygiene=Hygiene(votes=3, temperature=0.7, reasons=True))

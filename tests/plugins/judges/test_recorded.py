@@ -51,6 +51,29 @@ def test_a_pair_is_known_in_both_orders(judge: Recorded) -> None:
     assert [outcome.value for outcome in said(judge, "hi", "go", prompt="hello")] == [1, -1]
 
 
+def test_a_pair_that_several_people_compared_is_as_sure_as_they_are_on_average(tmp_path: Path) -> None:
+    """Whichever way round each row has it, and whatever order it is asked for in."""
+    rows = [
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p", "chosen": "b", "rejected": "a", "probability": 0.75},
+        {"prompt": "p", "chosen": "a", "rejected": "b", "probability": 0.5},
+    ]
+    judge = Recorded(written(tmp_path, rows))
+    one, other = said(judge, "a", "b", prompt="p"), said(judge, "b", "a", prompt="p")
+    assert [outcome.value for outcome in one] == pytest.approx([1 / 6, -1 / 6])
+    assert [outcome.value for outcome in other] == [-outcome.value for outcome in one]
+    assert one[0].reason == "recorded 3 times, preferred with 0.583 on average"
+
+
+def test_an_answer_that_several_people_scored_has_the_mean_of_what_they_gave(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "answer": "a", "score": score} for score in (1.0, None, 0.0, 0.5)]
+    assert said(Recorded(written(tmp_path, rows)), "a", prompt="p", form="score") == (
+        Score(0.5, "recorded 3 times, 0.5 on average"),
+    )
+    rows = [{"prompt": "p", "answer": "a", "score": None, "reason": "unsure"}] * 2
+    assert said(Recorded(written(tmp_path, rows)), "a", prompt="p", form="score") == (Abstain("unsure"),)
+
+
 def test_answers_that_were_not_compared_are_told_apart_by_their_scores(judge: Recorded) -> None:
     assert [outcome.value for outcome in said(judge, "Rome", "Paris")] == [-0.5, 0.5]
     assert [outcome.value for outcome in said(judge, "Rome", "Rome")] == [0, 0]
@@ -81,6 +104,9 @@ def test_a_folder_of_a_dataset_is_read_as_well(tmp_path: Path) -> None:
         ({"prompt": "x", "answer": 3, "score": 1}, "answer is 3, but must be a text"),
         ({"prompt": "x", "answer": "y", "score": "high"}, "score is 'high', but must be a finite number"),
         ('{"prompt": "x", "answer": "y", "score": NaN}', "score is nan, but must be a finite number"),
+        ({"prompt": "x", "answer": "y", "score": 10**400}, "score is 1000.*, but must be a finite number"),
+        ({"prompt": "x", "answers": "y", "scores": [1]}, "answers is 'y', but must be a list"),
+        ({"prompt": "x", "answers": ["y"], "scores": None}, "scores is None, but must be a list"),
         ({"prompt": "x", "answers": ["y"], "scores": []}, "1 answers came with 0 scores"),
         ({"prompt": "x", "chosen": "y", "rejected": "z", "probability": 2}, "probability is 2, but must be in"),
     ],

@@ -57,8 +57,8 @@ def test_outcomes_pass_through_as_they_are() -> None:
     [
         ([], "judge Scripted gave 0 verdicts on 3 questions; one each is due"),
         ([Verdict(outcomes=(Score(1),))] * 4, "gave 4 verdicts on 3 questions"),
-        ([Verdict(outcomes=())] * 3, "a Verdict with one outcome is due"),
-        ([Verdict(outcomes=(Score(1), Score(2)))] * 3, "a Verdict with one outcome is due"),
+        ([Verdict(outcomes=())] * 3, "a Verdict with as many outcomes is due"),
+        ([Verdict(outcomes=(Score(1), Score(2)))] * 3, "a Verdict with as many outcomes is due"),
         ([0.5, 0.5, 0.5], "said 0.5 of 1 answers"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from rlaif_core import Abstain, ConfigError, DataError, Failed, Outcome, Question, Score, Verdict
 from rlaif_core.testing import check_reward, make_rollouts
+from rlaif_rewards.asking import Standards
 from rlaif_rewards.preference import PreferenceReward
 
 
@@ -92,3 +94,48 @@ def test_answers_may_be_compared_with_one_of_the_dataset() -> None:
 def test_options_that_exclude_one_another_are_refused() -> None:
     with pytest.raises(ConfigError, match="opponents are siblings"):
         PreferenceReward(ByLength(), opponents=2, against="baseline")
+
+
+class ByRubric:
+    """Prefers the longer answer, or with rubric "short" the shorter one; abstains on "silent"."""
+
+    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+        return [Verdict(outcomes=(self.said(its, 0), self.said(its, 1))) for its in questions]
+
+    def said(self, question: Question, place: int) -> Outcome:
+        if question.rubric == "silent":
+            return Abstain("unsure", 0.5)
+        longer = len(question.answers[place]) > len(question.answers[1 - place])
+        return Score(1 if longer == (question.rubric != "short") else -1, "so", 0.5)
+
+
+def rubric(folder: Path, *criteria: tuple[str, str]) -> Standards:
+    file = folder / "rubric.md"
+    file.write_text("\n".join(f"## {text}{more}\n{text}" for text, more in criteria), encoding="utf-8")
+    return Standards(rubric=str(file))
+
+
+def test_criteria_count_by_their_weights(tmp_path: Path) -> None:
+    standards = rubric(tmp_path, ("long", " (weight 3)"), ("short", ""))
+    outcomes = PreferenceReward(ByRubric(), standards=standards).score(make_rollouts([("x", "xxx")]))
+    assert [outcome.value for outcome in outcomes] == [-0.5, 0.5]
+
+
+def test_a_comparison_that_lacks_a_criterion_does_not_count(tmp_path: Path) -> None:
+    """A mean over fewer criteria could not be compared with others."""
+    standards = rubric(tmp_path, ("long", ""), ("silent", ""))
+    outcomes = PreferenceReward(ByRubric(), standards=standards).score(make_rollouts([("x", "xxx")]))
+    assert [type(outcome) for outcome in outcomes] == [Abstain, Abstain]
+    assert "silent: unsure" in outcomes[0].reason
+
+
+@pytest.mark.parametrize("text", ["long", "silent"])
+def test_all_that_comparisons_cost_is_told(tmp_path: Path, text: str) -> None:
+    """Also what the answer of the dataset cost, which has no outcome of its own."""
+    standards = rubric(tmp_path, ("long", ""), (text, "")) if text != "long" else rubric(tmp_path, ("long", ""))
+    rollouts = make_rollouts([("x", "xxxxx")], meta={"baseline": "xxx"})
+    outcomes = PreferenceReward(ByRubric(), against="baseline", standards=standards).score(rollouts)
+    each = 1.0 if text == "long" else 2.0
+    assert [outcome.cost for outcome in outcomes] == [each, each]
+    siblings = PreferenceReward(ByRubric(), standards=standards).score(rollouts)
+    assert sum(outcome.cost for outcome in siblings) == each
