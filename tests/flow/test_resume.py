@@ -19,6 +19,13 @@ from rlaif_core.testing.compare import leaves, same
 CASES = {
     "grpo": ("grpo", "group", ["optimiser.epochs=2", "optimiser.schedule=cosine"]),
     "grpo, half-used buffer": ("grpo", "group", ["run.updates=2"]),
+    "grpo, shaped rewards": (
+        "grpo",
+        "group",
+        [
+            'rewards.0.shape=[{kind="length_free"}, {kind="standardise", memory=0.5}, {kind="bounded", reference="first"}]'
+        ],
+    ),
     "reinforce": ("reinforce", "leave_one_out", ["optimiser.warmup=3"]),
     "ppo": ("ppo", "gae", ["optimiser.kl_target=0.1", "optimiser.kl_horizon=50", "optimiser.minibatches=2"]),
     "ppo, half-used buffer": ("ppo", "gae", ["run.updates=2", "optimiser.schedule=linear"]),
