@@ -72,7 +72,7 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
         chosen.append(Chosen(part, kind, listing, use.options))
     if unheard := set(config.judges) - asked:
         raise ConfigError(
-            f"[judges.{min(unheard)}] is named by no reward; name it with judge = {min(unheard)!r}, or drop it"
+            f"[judges.{min(unheard)}] is named by no part; name it with judge = {min(unheard)!r}, or drop it"
         )
     for reward in config.rewards:
         shapes(reward.shape or (), f"reward source {reward.name!r}")

@@ -13,8 +13,9 @@ def measure(experience: Experience, reported: Metrics, seconds: float, observed:
     `reward` and `cost/<channel>` are the weighted sums over the configured sources, averaged over the answers that
     count in the experience and have a score; `reward/<source>` is a source's own mean over all answers, unweighted, and
     all there is of what the optimiser contributes (a KL penalty); `unshaped/<source>` is the mean before scores were
-    shaped, where they are. Where nobody scored anything there is neither, for no score is not a score of 0. `counted` is the share of the answers that count. Seconds are of the wall clock; tokens
-    are those that the policy chose.
+    shaped, where they are. Where nobody scored anything there is neither, for no score is not a score of 0.
+    `counted` is the share of the answers that count. Seconds are of the wall clock; tokens are those that the policy
+    chose.
     """
     rollouts, feedback = experience.rollouts, experience.feedback
     assert experience.counted is not None

@@ -5,13 +5,12 @@ Who abstained or failed is passed by; every score says what it was (`Score.unsha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlaif_core.errors import ConfigError, PluginError, suggest
-from rlaif_core.feedback import Failed, Outcome, Score, Scored, outcomes_of
+from rlaif_core.feedback import LARGEST, Failed, Outcome, Score, Scored, outcomes_of
 from rlaif_core.options import checked
 from rlaif_core.shaping import Bounded, Clip, LengthFree, Scale, Shape, Standardise, Values
 
@@ -92,7 +91,7 @@ def _told(was: Outcome, value: float | Outcome) -> Outcome:
     if not isinstance(value, float | int):
         return replace(value, cost=value.cost + was.cost)
     assert isinstance(was, Score)
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         return Failed(f"shaping {was.value:g} came to {value}; {was.reason}", was.cost)
     unshaped = was.value if was.unshaped is None else was.unshaped
     return replace(was, value=value, unshaped=unshaped)

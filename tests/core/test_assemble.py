@@ -78,7 +78,7 @@ def test_a_plan_resolves_names_and_origins_and_loads_no_weights(plugins):
         (
             {"judges": {"main": {"use": "tiny"}}},
             rl.ConfigError,
-            r"\[judges\.main\] is named by no reward; name it with judge = 'main', or drop it",
+            r"\[judges\.main\] is named by no part; name it with judge = 'main', or drop it",
         ),
         ({"run": {"updates": 9}}, rl.ConfigError, r"updates is 9, but a batch has only 8 groups to share out"),
         ({"prompts": {"files": "absent.jsonl"}}, rl.DataError, r"absent\.jsonl: there is no such file"),

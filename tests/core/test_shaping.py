@@ -153,7 +153,7 @@ def test_without_a_score_of_the_reference_there_is_none_of_the_answer_and_it_is_
 
 
 def test_a_column_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match="no text in column 'chosen'. Columns: best"):
+    with pytest.raises(ConfigError, match=r"no text in column 'chosen'\. Columns: best"):
         shaped(Bounded(reference="column", column="chosen"), [1.0] * 4, with_references())
 
 

@@ -23,7 +23,7 @@ CASES = {
         "grpo",
         "group",
         [
-            'rewards.0.shape=[{kind="length_free"}, {kind="standardise", memory=0.5}, {kind="bounded", reference="first"}]'
+            'rewards.0.shape=[{kind="length_free"}, {kind="standardise"}, {kind="bounded", reference="first"}]',
         ],
     ),
     "reinforce": ("reinforce", "leave_one_out", ["optimiser.warmup=3"]),
