@@ -26,7 +26,7 @@ def config(seed: int, steps: int, folder: Path, defence: Defence) -> rl.RunConfi
     """Plainly: one judge, no penalty, and the oracle looking on."""
     canary = {"use": "canary", "judge": "gold", "every": 1, "window": 5}
     tables: dict[str, Any] = {
-        "run": {"seed": seed, "steps": steps, "out": str(folder), "save_every": 0, "tensorboard": False},
+        "run": {"seed": seed, "steps": steps, "out": str(folder), "save_every": 20, "tensorboard": False},
         "policy": {"model": "builtin:tiny", "device": "cpu"},
         "prompts": {
             "dataset": "rlaif_lumen.prompts:prompts",

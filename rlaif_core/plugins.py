@@ -37,6 +37,7 @@ SINGULAR = {
     "rewards": "reward source",
     "credits": "credit",
     "optimisers": "optimiser",
+    "observers": "observer",
 }
 
 
