@@ -35,8 +35,8 @@ def exploits(
     for name in ("gain", "at first", "now", "p"):
         table.add_column(name, justify="right")
     for it in found:
-        name = Text(inert(it["name"] if it["kind"] == "habit" else repr(it["name"])))
-        table.add_row(name, f"{it['gap']:+.3g}", f"{it['before']:.3g}", f"{it['share']:.3g}", f"{it['p']:.1g}")
+        what = Text(inert(it["name"] if it["kind"] == "habit" else repr(it["name"])))
+        table.add_row(what, f"{it['gap']:+.3g}", f"{it['before']:.3g}", f"{it['share']:.3g}", f"{it['p']:.1g}")
     Console().print(table if found else "nothing goes with reward beyond chance")
 
 
