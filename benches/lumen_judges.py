@@ -7,6 +7,7 @@ a folder, and is not made again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ ANNOTATORS = 1
 PRETRAINED = "textbook"
 
 
-def judges(folder: Path, seeds: tuple[int, ...], budget: Budget) -> list[Path]:
+def judges(folder: Path, seeds: Sequence[int], budget: Budget) -> list[Path]:
     """The folders of one judge a seed, made where they are missing."""
     return [made(folder, seed, budget) for seed in seeds]
 
@@ -45,6 +46,17 @@ def made(folder: Path, seed: int, budget: Budget) -> Path:
     judge.train_judge(reader.train(), lessons, revision=revision, steps=budget.label_steps, seed=seed, report=_printed)
     reader.to(torch.bfloat16).save_pretrained(final)
     return final
+
+
+def averaged(folder: Path, members: Sequence[Path]) -> Path:
+    """A judge with the mean of the members' weights (WARM), which began from one reader."""
+    readers = [load_reader(member) for member in members]
+    mean = readers[0]
+    with torch.no_grad():
+        for name, weight in mean.named_parameters():
+            weight.copy_(torch.stack([dict(its.named_parameters())[name].double() for its in readers]).mean(0))
+    mean.save_pretrained(folder)
+    return folder
 
 
 def pretrained(folder: Path, world: World, known: frozenset[labels.Key], budget: Budget) -> Reader:

@@ -8,15 +8,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import rlaif_core as rl
-from rlaif_core.record import read_metrics
+from rlaif_core.record import read_metrics, read_rollouts
+from rlaif_guards.frontier import Frontier
+from rlaif_lumen.parse import read_reply
 
 HERE = Path(__file__).resolve().parent
 BATCH, GROUP, LR = 24, 4, 5e-4
 STEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A run, or best of n, in the oracle's view: `kl`, `gold`, `proxy` and the error of gold at each point."""
+
+    name: str
+    kl: Sequence[float]
+    gold: Sequence[float]
+    proxy: Sequence[float]
+    error: Sequence[float]
+    hacks: Mapping[str, float]
+    frontier: Frontier | None = None
+
 
 Defence = Mapping[str, Any]
 """Tables in the place of the plain run's: "kl", "judges", "rewards", "actions", "observers"."""
@@ -59,3 +77,11 @@ def watched(work: Path, name: str, seed: int, steps: int, defence: Defence) -> S
             history = rl.run(config(seed, steps, folder, defence), progress=False)
         done.write_text(json.dumps({"ended": history.ended, "pid": os.getpid()}), encoding="utf-8")
     return read_metrics(folder)
+
+
+def hacks(folder: Path, last: int = 10) -> dict[str, float]:
+    """What the policy does to please the judge, in the last steps: fillers and words a reply."""
+    rows = read_rollouts(folder, ["step", "completion"]).to_pylist()
+    recent = sorted({row["step"] for row in rows})[-last:]
+    replies = [read_reply(row["completion"]) for row in rows if row["step"] in recent]
+    return {"filler": fmean(it.fillers for it in replies), "length": fmean(it.length for it in replies)}
