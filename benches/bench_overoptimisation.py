@@ -184,7 +184,7 @@ def course(name: str, work: Path, seeds: int, steps: int, defence: Defence) -> l
         lines = [it for it in watched(work, name, seed, steps, defence) if {"kl", "canary/gold"} <= it.keys()]
         kl, golds = [it["kl"] for it in lines], [it["canary/gold"] for it in lines]
         curve = fitted("rl", [math.sqrt(max(it, 0)) for it in kl], [it - golds[0] for it in golds])
-        proxy = [it["canary/proxy"] for it in lines]
+        proxy = [it.get("unshaped/judge", it["canary/proxy"]) for it in lines]
         found.append(Course(run, kl, golds, proxy, [0.0] * len(kl), hacks(work / "runs" / run), curve))
     return found
 

@@ -6,7 +6,6 @@ What is done is kept, so that a bench that was interrupted goes on where it was.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ def watched(work: Path, name: str, seed: int, steps: int, defence: Defence) -> S
             history = rl.resume(folder, progress=False)
         else:
             history = rl.run(config(seed, steps, folder, defence), progress=False)
-        done.write_text(json.dumps({"ended": history.ended, "pid": os.getpid()}), encoding="utf-8")
+        done.write_text(json.dumps({"ended": history.ended}), encoding="utf-8")
     return read_metrics(folder)
 
 

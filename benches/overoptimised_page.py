@@ -63,7 +63,7 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
         "## Best of n",
         "",
         f"Of {size} answers to each of {prompts} prompts, by the unbiased estimator; +- is the standard error over "
-        "prompts. At one n all have one KL, so that whoever stands higher at the same n is better, and not only more careful. "
+        "prompts. At one n all have one KL, so that whoever stands higher there is better, and not only more careful. "
         "Bounding a score (PAR) changes no order within a prompt, and no best of n.",
         "",
     ]
