@@ -125,17 +125,22 @@ def _slope(rows: Sequence[Mapping[str, Any]]) -> float:
     return products / squares
 
 
-def best_of(name: str, proxy: Proxy, rows: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> Course:
+def best_of(name: str, proxy: Proxy, rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], plain: Proxy) -> Course:
     """Gold of best of n for each n, by the unbiased estimator, and fillers of the largest n."""
-    points, fillers = [], 0.0
+    golds, proxies_, above, fillers = [], [], [], 0.0
     for n in sizes:
-        said = [(proxy(row), row, best_of_weights(len(row["gold"]), n)) for row in rows]
-        golds = [expected(its, row["gold"], weights) for its, row, weights in said]
-        points.append((best_of_kl(n), fmean(golds), fmean(expected(its, its, w) for its, _, w in said), _error(golds)))
-        fillers = fmean(expected(its, row["filler"], w) for its, row, w in said)
-    kl, golds_, proxies_, errors = zip(*points, strict=True)
-    curve = fitted("best_of_n", [math.sqrt(it) for it in kl], [it - golds_[0] for it in golds_])
-    return Course(name, kl, golds_, proxies_, errors, {"filler": fillers}, curve)
+        weights = best_of_weights(len(rows[0]["gold"]), n)
+        said = [(proxy(row), row) for row in rows]
+        found = [expected(its, row["gold"], weights) for its, row in said]
+        without = [expected(plain(row), row["gold"], weights) for row in rows]
+        differences = [one - other for one, other in zip(found, without, strict=True)]
+        golds.append((fmean(found), _error(found)))
+        above.append((fmean(differences), _error(differences)))
+        proxies_.append(fmean(expected(its, its, weights) for its, _ in said))
+        fillers = fmean(expected(its, row["filler"], weights) for its, row in said)
+    kl, means = [best_of_kl(n) for n in sizes], [mean_ for mean_, _ in golds]
+    curve = fitted("best_of_n", [math.sqrt(it) for it in kl], [it - means[0] for it in means])
+    return Course(name, kl, means, proxies_, {"filler": fillers}, curve, [error for _, error in golds], above)
 
 
 def quantiles(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> Course:
@@ -145,7 +150,7 @@ def quantiles(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> Course
         golds = [expected(row["packaged"], row["gold"], quantile_weights(len(row["gold"]), 1 / n)) for row in rows]
         points.append((math.log(n), fmean(golds), 0.0, _error(golds)))
     kl, golds_, proxies_, errors = zip(*points, strict=True)
-    return Course("packaged judge, quantiliser", kl, golds_, proxies_, errors, {})
+    return Course("packaged judge, quantiliser", kl, golds_, proxies_, {}, error=errors)
 
 
 def _error(values: Sequence[float]) -> float:
@@ -185,7 +190,8 @@ def course(name: str, work: Path, seeds: int, steps: int, defence: Defence) -> l
         kl, golds = [it["kl"] for it in lines], [it["canary/gold"] for it in lines]
         curve = fitted("rl", [math.sqrt(max(it, 0)) for it in kl], [it - golds[0] for it in golds])
         proxy = [it.get("unshaped/judge", it["canary/proxy"]) for it in lines]
-        found.append(Course(run, kl, golds, proxy, [0.0] * len(kl), hacks(work / "runs" / run), curve))
+        alarm = next((int(it["step"]) for it in lines if it["canary/alarm"]), None)
+        found.append(Course(run, kl, golds, proxy, hacks(work / "runs" / run), curve, alarm=alarm))
     return found
 
 
@@ -204,7 +210,9 @@ def main() -> None:
     panel |= {"averaged": LumenJudge(str(warm))} if warm else {}
     sizes = SIZES[:5] if options.quick else SIZES
     rows = pool(options.work, 24 if options.quick else 160, sizes[-1], panel)
-    selected = [best_of(name, of, rows, sizes) for name, of in proxies([its.name for its in folders], rows).items()]
+    pressed = proxies([its.name for its in folders], rows)
+    plain = pressed["packaged judge"]
+    selected = [best_of(name, of, rows, sizes, plain) for name, of in pressed.items()]
     selected.append(quantiles(rows, sizes))
     runs = {}
     for name, (defence, seeds) in defences(folders, warm).items():
@@ -212,7 +220,7 @@ def main() -> None:
             steps, many = (STEPS // 4, 1) if options.quick else (STEPS, min(seeds, options.seeds))
             runs[name] = course(name, options.work, many, steps, defence)
             print(name, *(f"gold {fmean(its.gold[-5:]):.2f} at KL {its.kl[-1]:.1f}" for its in runs[name]), flush=True)
-    text = page(selected, runs, len(rows), SIZES[-1])
+    text = page(selected, runs, len(rows), sizes[-1])
     print(text)
     if options.save:
         PAGE.write_text(text, encoding="utf-8")

@@ -24,15 +24,21 @@ STEPS = 60
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A run, or best of n, in the oracle's view: `kl`, `gold`, `proxy` and the error of gold at each point."""
+    """A run, or best of n, in the oracle's view: `kl`, `gold` and `proxy` at each point.
+
+    Of best of n also the standard `error` of gold over prompts, and by how much it is `above` the plain judge's at the
+    same n, with the error of that difference, prompt by prompt; of a run the step at which the canary first alarmed.
+    """
 
     name: str
     kl: Sequence[float]
     gold: Sequence[float]
     proxy: Sequence[float]
-    error: Sequence[float]
     hacks: Mapping[str, float]
     frontier: Frontier | None = None
+    error: Sequence[float] = ()
+    above: Sequence[tuple[float, float]] = ()
+    alarm: int | None = None
 
 
 Defence = Mapping[str, Any]

@@ -26,6 +26,7 @@ SAID = {
     "single": "one of the three, beta 0.05",
     "warm": "their weights averaged (WARM), beta 0.05",
 }
+PLAIN = ("b0", "b05", "b15", "b30")
 COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#57606a", "#0550ae", "#953800", "#116329")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 60, 220, 30, 46
 
@@ -69,7 +70,7 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
     ]
     sizes = [2**power for power in range(len(selected[0].kl))]
     lines += [
-        "| gold of the best by | " + " | ".join(f"n = {n}" for n in sizes) + " | fillers, last n | fitted peak, d |",
+        "| gold of the best by | " + " | ".join(f"n = {n}" for n in sizes) + " | fillers, last n | d* |",
         "|---|" + "--:|" * (len(sizes) + 2),
     ]
     for its in selected:
@@ -79,7 +80,17 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
     kls = ", ".join(f"{kl:.2f}" for kl in selected[0].kl)
     lines += [
         "",
-        f"KL of best of n: {kls}. The quantiliser's q is 1/n and its KL log n, {selected[-1].kl[-1]:.2f} at the last.",
+        f"KL of best of n: {kls}. The quantiliser's q is 1/n and its KL log n, {selected[-1].kl[-1]:.2f} at the last; "
+        "at the KL of best of n it stands at "
+        + ", ".join(_or_dash(at_kl(selected[-1], kl)) for kl in selected[0].kl)
+        + ". d* is the peak of the fitted curve d (alpha - beta d), in sqrt(nats). What each gains over the packaged "
+        "judge at the same n, prompt by prompt (more than two errors in bold):",
+        "",
+        "| gold above the packaged judge's | " + " | ".join(f"n = {n}" for n in sizes[1:]) + " |",
+        "|---|" + "--:|" * (len(sizes) - 1),
+    ]
+    lines += [
+        f"| {its.name} | {' | '.join(_gain(*above) for above in its.above[1:])} |" for its in selected[1:] if its.above
     ]
     if runs:
         lines += ["", "## Reinforcement learning", "", *_learning(runs)]
@@ -90,30 +101,75 @@ def _learning(runs: Runs) -> list[str]:
     first = next(iter(runs.values()))[0]
     lines = [
         f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; gold is of the {SPAN * 2} last steps, the peak of "
-        f"the best {SPAN} in a row; with several seeds +- is their standard deviation.",
+        f"the best {SPAN} in a row; with several seeds +- is their standard deviation. Above the sweep: gold at the "
+        "end less that of the plain runs over beta at the same KL, between the ends of two of them by the line in sqrt(KL); a "
+        "run's gold at the end is known to about 0.04. What is above the sweep is better, what is not has only stopped "
+        "elsewhere on it.",
         "",
-        "| trained on | seeds | KL at the end | proxy | gold at its peak | gold at the end | fillers | words | d* |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| trained on | seeds | KL at the end | proxy | gold at its peak | gold at the end | above the sweep | fillers "
+        "| words | d* |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, courses in runs.items():
         columns = (
-            _mean([fmean(its.kl[-SPAN:]) for its in courses], 1),
+            _mean([fmean(its.kl[-2 * SPAN :]) for its in courses], 1),
             _mean([fmean(its.proxy[-2 * SPAN :]) for its in courses]),
             _mean([max(smooth(its.gold)[SPAN // 2 : -(SPAN // 2)]) for its in courses]),
             _mean([fmean(its.gold[-2 * SPAN :]) for its in courses]),
+            "" if name in PLAIN else _over(courses, runs),
             *(_mean([its.hacks[what] for its in courses]) for what in ("filler", "length")),
             " ".join(_peak(its) for its in courses),
         )
         lines.append(f"| {SAID[name]} | {len(courses)} | {' | '.join(columns)} |")
-    lines += ["", "Gold at equal KL, where a run has come so far:", ""]
-    lines += ["| trained on | " + " | ".join(f"{kl:g}" for kl in LEVELS) + " |", "|---|" + "--:|" * len(LEVELS)]
+    lines += [
+        "",
+        f"On the way, gold where the means of {SPAN} steps first cross a KL (known to about 0.05 a run):",
+        "",
+        "| trained on | " + " | ".join(f"KL {kl:g}" for kl in LEVELS) + " |",
+        "|---|" + "--:|" * len(LEVELS),
+    ]
     for name, courses in runs.items():
         cells = []
         for kl in LEVELS:
             golds = [gold for its in courses if (gold := at_kl(its, kl)) is not None]
             cells.append(_mean(golds) if golds else "-")
         lines.append(f"| {SAID[name]} | {' | '.join(cells)} |")
+    said = [
+        f"seed {its.name.rpartition('-')[2]}: at step {its.alarm}, with gold at {smooth(its.gold)[its.alarm - 1]:.2f}"
+        for its in runs.get("b0", ())
+        if its.alarm
+    ]
+    if said:
+        lines += ["", f"In the undefended runs the canary first alarmed: {'; '.join(said)}."]
     return lines
+
+
+def end(courses: Sequence[Course]) -> tuple[float, float]:
+    """KL and gold of the last steps, the mean of all seeds."""
+    kl, gold = (
+        fmean(fmean(its[-2 * SPAN :]) for its in each) for each in zip(*((c.kl, c.gold) for c in courses), strict=True)
+    )
+    return kl, gold
+
+
+def _over(courses: Sequence[Course], runs: Runs) -> str:
+    """By how much gold at the end is above the line through the ends of the plain runs at the same sqrt(KL)."""
+    plain = sorted(end(runs[name]) for name in PLAIN if name in runs)
+    kl, gold = end(courses)
+    for (one, low), (other, high) in pairwise(plain):
+        if one <= kl <= other:
+            a, b, d = (math.sqrt(it) for it in (one, other, kl))
+            return f"{gold - low - (high - low) * (d - a) / (b - a):+.2f}"
+    return f"{gold - plain[0][1]:+.2f} (at less KL)" if plain and kl < plain[0][0] else "-"
+
+
+def _gain(gain: float, error: float) -> str:
+    text = f"{gain:+.3f} +- {error:.3f}"
+    return f"**{text}**" if abs(gain) > 2 * error else text
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _mean(values: Sequence[float], digits: int = 2) -> str:
