@@ -16,6 +16,7 @@ from rlaif_core.objects import accepted, described, numbered
 from rlaif_core.offers import FunctionReward, RewardFunction
 from rlaif_core.plugins import Listing, Plugins
 from rlaif_core.references import handed, in_order, resolved
+from rlaif_core.shaped import Recorded, Shaped, shapes
 
 if TYPE_CHECKING:
     from rlaif_core.loop import Source
@@ -74,6 +75,8 @@ def plan(config: RunConfig, plugins: Plugins, objects: Iterable[str] = ()) -> Pl
         raise ConfigError(
             f"[judges.{min(unheard)}] is asked by nobody; name it with judge = {min(unheard)!r}, or drop it"
         )
+    for reward in config.rewards:
+        shapes(reward.shape or (), f"reward source {reward.name!r}")
     if config.run.updates > config.prompts.batch:
         raise ConfigError(
             f"[run] updates is {config.run.updates}, but a batch has only {config.prompts.batch} groups to share out; "
@@ -178,7 +181,13 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
         if "actions" in objects
         else [(chosen.part, built[chosen.part]) for chosen in result.of("actions")],
         judges={chosen.part: built[chosen.part] for chosen in result.of("judges")},
-        sources=_sources(config, built, objects.get("rewards", {}), contributed),
+        sources=_sources(
+            config,
+            built,
+            objects.get("rewards", {}),
+            contributed,
+            lambda *answers: policy.sampler(seed=table.seed, step=0, group=1).recorded(*answers),
+        ),
         credit=credit,
         optimiser=optimiser,
         observers=numbered("observers", objects["observers"])
@@ -199,12 +208,19 @@ def assemble(given: RunConfig, plugins: Plugins, objects: Mapping[str, Any]) -> 
 
 
 def _sources(
-    config: RunConfig, built: Mapping[str, Any], given: Mapping[str, Any], contributed: Mapping[str, Any]
+    config: RunConfig,
+    built: Mapping[str, Any],
+    given: Mapping[str, Any],
+    contributed: Mapping[str, Any],
+    recorded: Recorded,
 ) -> dict[str, Source]:
     """Every reward source by its name: of the config, given as objects, and contributed by the optimiser."""
     from rlaif_core.loop import Source
 
-    sources = {r.name: Source(built[f"reward source {r.name!r}"], r.weight, r.channel) for r in config.rewards}
+    sources = {}
+    for reward in config.rewards:
+        source, how = built[f"reward source {reward.name!r}"], shapes(reward.shape or (), reward.name)
+        sources[reward.name] = Source(Shaped(source, how, recorded) if how else source, reward.weight, reward.channel)
     for whose, more, own in (("the rewards given", given, False), ("the optimiser", contributed, True)):
         for name, source in more.items():
             if name in sources:

@@ -142,6 +142,12 @@ class RewardTable(Use):
     name: str = ""
     weight: float = Field(default=1.0, allow_inf_nan=False)
     channel: str = "reward"
+    shape: list[dict[str, Any]] | None = None  # what becomes of its scores, in order; one table or several
+
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _several(cls, shape: Any) -> Any:
+        return [shape] if isinstance(shape, Mapping) else shape
 
     @field_validator("channel")
     @classmethod

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1e30
 """Beyond this a score would be infinite in float32, once it is weighted and summed."""
-
-
 DIGITS = 14
 """So many decimal digits of a sum of float64 are those of what was summed, and no rounding."""
 
@@ -34,6 +32,7 @@ class Score:
     value: float
     reason: str = ""
     cost: float = 0.0
+    unshaped: float | None = None  # what it was, where its [[rewards]] table has a shape
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", _number("a score", self.value))

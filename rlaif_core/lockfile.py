@@ -50,10 +50,12 @@ def named_files(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     The option's value is part of its name here, but only as a digest, for it may come out of the environment.
     """
     for option in sorted(READ & options.keys()):
-        if isinstance(value := options[option], str):
-            for place in (value, value.rpartition(":")[0]):  # "file.py:function", too
-                if place and (digest := _content(place)):
-                    yield f"{option} {hashlib.sha256(value.encode()).hexdigest()[:12]}", digest
+        named = options[option]
+        for value in named if isinstance(named, list) else [named]:
+            if isinstance(value, str):
+                for place in (value, value.rpartition(":")[0]):  # "file.py:function", too
+                    if place and (digest := _content(place)):
+                        yield f"{option} {hashlib.sha256(value.encode()).hexdigest()[:12]}", digest
 
 
 def _content(named: str) -> str | None:

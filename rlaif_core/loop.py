@@ -74,6 +74,7 @@ def advance(loop: Loop) -> tuple[Experience, Metrics]:
         if not learns:
             loop.optimiser.skip()
     loop.buffer = loop.buffer[1:]
+    tell(loop, metrics)
     loop.step += 1
     return experience, metrics
 
@@ -162,6 +163,14 @@ def observe(loop: Loop, experience: Experience) -> Metrics:
             measure(experience, Metrics(), 1.0, Metrics(said))  # a name that is taken, before the weights change
             observed |= Metrics(said)
     return Metrics(observed)
+
+
+def tell(loop: Loop, metrics: Metrics) -> None:
+    """Tell the observers that wish to know what the step that is now finished came to."""
+    for part, observer in loop.observers:
+        if told := getattr(observer, "told", None):
+            with blame(_at(loop, part)):
+                told(loop.step + 1, metrics)
 
 
 def update(loop: Loop, experience: Experience) -> Metrics:

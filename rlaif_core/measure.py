@@ -12,9 +12,10 @@ def measure(experience: Experience, reported: Metrics, seconds: float, observed:
 
     `reward` and `cost/<channel>` are the weighted sums over the configured sources, averaged over the answers that
     count in the experience and have a score; `reward/<source>` is a source's own mean over all answers, unweighted, and
-    all there is of what the optimiser contributes (a KL penalty). Where nobody scored anything there is neither, for no
-    score is not a score of 0. `counted` is the share of the answers that count. Seconds are of the wall clock; tokens
-    are those that the policy chose.
+    all there is of what the optimiser contributes (a KL penalty); `unshaped/<source>` is the mean before scores were
+    shaped, where they are. Where nobody scored anything there is neither, for no score is not a score of 0.
+    `counted` is the share of the answers that count. Seconds are of the wall clock; tokens are those that the policy
+    chose.
     """
     rollouts, feedback = experience.rollouts, experience.feedback
     assert experience.counted is not None
@@ -28,9 +29,11 @@ def measure(experience: Experience, reported: Metrics, seconds: float, observed:
             if bool(counted.any()):
                 metrics[name] = float(values.where(counted, 0.0).sum()) / int(counted.sum())
     for name in feedback.sources("reward"):
-        scores = [outcome.value for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
+        scores = [outcome for outcome in feedback.outcomes[name] if isinstance(outcome, Score)]
         if scores:
-            metrics[f"reward/{name}"] = sum(scores) / len(scores)
+            metrics[f"reward/{name}"] = sum(its.value for its in scores) / len(scores)
+        if before := [its.unshaped for its in scores if its.unshaped is not None]:
+            metrics[f"unshaped/{name}"] = sum(before) / len(before)
     tokens = float(rollouts.mask.sum())
     metrics |= {
         "length": tokens / len(rollouts),

@@ -256,7 +256,10 @@ class Optimiser(Protocol):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Looks at what a step is about to learn from, before the weights change."""
+    """Looks at what a step is about to learn from, before the weights change.
+
+    One that has a method `told(step, metrics)` also learns what each finished step reported.
+    """
 
     def observe(self, step: int, experience: Experience) -> Mapping[str, float]:
         """Metrics to report beside the step's own, or none. Raise `Stop` to end the run in good order before this step.

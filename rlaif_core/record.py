@@ -231,6 +231,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     return {
         "kind": type(outcome).__name__.lower(),
         "value": outcome.value if isinstance(outcome, Score) else None,
+        **({"unshaped": its} if (its := getattr(outcome, "unshaped", None)) is not None else {}),
         "reason": outcome.reason,
         "cost": outcome.cost if math.isfinite(outcome.cost) else None,
     }

@@ -1,4 +1,4 @@
-"""Tables that name other parts of the run: rewards, observers and judges ask judges, and a judge may be the policy.
+"""Tables that name other parts of the run: many a part asks judges, and a judge may be the policy.
 
 A builder says so by its parameters: `judge` takes the name of a [judges] table and is handed the judge, `judges` a list
 of names; a judge's `policy` is set by no table and is handed the policy in training.
@@ -14,7 +14,7 @@ from rlaif_core.errors import ConfigError, blame, suggest
 from rlaif_core.options import parameters
 from rlaif_core.plugins import Listing, Plugins
 
-ASKING = frozenset({"rewards", "judges", "observers"})
+ASKING = frozenset({"actions", "rewards", "judges", "observers"})
 """Kinds of parts that may ask judges."""
 
 

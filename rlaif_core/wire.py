@@ -65,9 +65,9 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
 
 def _said(outcome: Outcome) -> list[Any]:
     kind = next(name for name, its in _KINDS.items() if isinstance(outcome, its))
-    return [kind, getattr(outcome, "value", None), outcome.reason, outcome.cost]
+    return [kind, getattr(outcome, "value", None), outcome.reason, outcome.cost, getattr(outcome, "unshaped", None)]
 
 
 def _outcome(item: list[Any]) -> Outcome:
-    kind, value, reason, cost = item
-    return Score(value, reason, cost) if kind == "score" else _KINDS[kind](reason, cost)
+    kind, value, reason, cost, unshaped = item
+    return Score(value, reason, cost, unshaped) if kind == "score" else _KINDS[kind](reason, cost)

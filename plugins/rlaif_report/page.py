@@ -24,7 +24,16 @@ from rlaif_report.charts import Chart, curve, number, score, signed, span, traje
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAIN = ("reward", "kl")  # the metrics with a large curve
-ORDER = ("length", "entropy", "reward/", "cost/", "failed", "abstained", "truncated")  # the first of the small ones
+ORDER = (
+    "canary/",
+    "length",
+    "entropy",
+    "reward/",
+    "cost/",
+    "failed",
+    "abstained",
+    "truncated",
+)  # the first of the small ones
 PLACES = ("seconds", "tokens_per_second")  # about the machine rather than the policy: the last
 
 Steps = Sequence[Mapping[str, float]]
@@ -159,24 +168,30 @@ def headlines(steps: Steps, answers: Answers, config: Mapping[str, Any]) -> list
 
 
 def charts(steps: Steps) -> dict[str, Any]:
-    """The large curves, reward against the square root of KL, the small ones, and what never changed."""
+    """The large curves, reward (and what a canary says) against the square root of KL, the small ones, and what never
+    changed."""
     names = dict.fromkeys(name for line in steps for name in line if name != "step")
     series = {name: _series(steps, name) for name in names}
     moving = {name: its for name, its in series.items() if len({value for _, value in its}) > 1}
-    frontier: Chart | None = None
-    both = [line for line in steps if {"reward", "kl"} <= line.keys()]
-    if len(both) > 1 and {"reward", "kl"} <= moving.keys():
-        roots = [math.sqrt(max(line["kl"], 0.0)) for line in both]
-        frontier = trajectory("Reward against √KL", roots, [line["reward"] for line in both], [x["step"] for x in both])
     small = sorted((name for name in moving if name not in MAIN), key=_place)
     return {
         "large": [curve("KL" if name == "kl" else "Reward", moving[name]) for name in MAIN if name in moving],
-        "frontier": frontier,
+        "frontier": _frontier("Reward against √KL", "reward", steps, moving),
+        "canary": _frontier("Canary against √KL", "canary/gold", steps, moving),
         "small": [curve(visible(name, 60), moving[name]) for name in small],
         "constant": [
             (visible(name, 60), number(its[-1][1])) for name, its in series.items() if its and name not in moving
         ],
     }
+
+
+def _frontier(title: str, name: str, steps: Steps, moving: Mapping[str, Any]) -> Chart | None:
+    """A metric against the square root of KL, where both were measured and moved."""
+    both = [line for line in steps if {name, "kl"} <= line.keys()]
+    if len(both) < 2 or not {name, "kl"} <= moving.keys():
+        return None
+    roots = [math.sqrt(max(line["kl"], 0.0)) for line in both]
+    return trajectory(title, roots, [line[name] for line in both], [line["step"] for line in both])
 
 
 def _count(whole: int) -> str:

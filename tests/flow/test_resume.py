@@ -19,6 +19,13 @@ from rlaif_core.testing.compare import leaves, same
 CASES = {
     "grpo": ("grpo", "group", ["optimiser.epochs=2", "optimiser.schedule=cosine"]),
     "grpo, half-used buffer": ("grpo", "group", ["run.updates=2"]),
+    "grpo, shaped rewards": (
+        "grpo",
+        "group",
+        [
+            'rewards.0.shape=[{kind="length_free"}, {kind="standardise"}, {kind="bounded", reference="first"}]',
+        ],
+    ),
     "reinforce": ("reinforce", "leave_one_out", ["optimiser.warmup=3"]),
     "ppo": ("ppo", "gae", ["optimiser.kl_target=0.1", "optimiser.kl_horizon=50", "optimiser.minibatches=2"]),
     "ppo, half-used buffer": ("ppo", "gae", ["run.updates=2", "optimiser.schedule=linear"]),
@@ -199,7 +206,8 @@ def test_a_file_that_a_part_reads_is_the_one_it_was(config, tmp_path, train, go_
     assert len(go_on(folder)) == 6  # it is the mended one that took part from there on
 
 
-def test_a_model_folder_is_the_one_it_was(config, tmp_path, train, go_on):
+@pytest.mark.parametrize("named", ['"{}"', '["other", "{}"]'])
+def test_a_model_folder_is_the_one_it_was(named, config, tmp_path, train, go_on):
     model, file = tmp_path / "model", tmp_path / "sized.py"
     file.write_text(
         "import rlaif_core as rl\n@rl.reward\ndef sized(prompt, completion, *, model=''): return len(completion)\n"
@@ -208,7 +216,7 @@ def test_a_model_folder_is_the_one_it_was(config, tmp_path, train, go_on):
     (model / "config.json").write_text("{}")
     (model / "chat_template.jinja").write_text("{{ messages }}")
     plugins = {"plugins": rl.Plugins.load(files=[file])}
-    folder = train(config("grpo", "group", f'rewards.0={{use="sized", model="{model}"}}'), **plugins).folder
+    folder = train(config("grpo", "group", f'rewards.0={{use="sized", model={named.format(model)}}}'), **plugins).folder
     (model / "README.md").write_text("What is said of it does not matter.")
     assert len(go_on(folder, step=3, **plugins)) == 6
     (model / "chat_template.jinja").write_text("{{ messages }} ")

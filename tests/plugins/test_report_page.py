@@ -23,7 +23,7 @@ from rlaif_core.errors import DataError, RlaifError
 from rlaif_core.feedback import Abstain, Failed, Feedback, Outcome, Score
 from rlaif_core.record import Record, read_metrics, read_rollouts
 from rlaif_core.types import Experience, Metrics, Prompt, Rollouts
-from rlaif_report.page import contents, write_report
+from rlaif_report.page import charts, contents, write_report
 
 CONFIG = """\
 [run]
@@ -524,3 +524,17 @@ def test_hostile_texts_do_nothing_in_a_browser(tmp_path: Path) -> None:
     assert "<title>&lt;b onload=x&gt;&amp; · rlaif</title>" in shown
     assert shown.count("<tr tabindex") == 4
     assert "<img" not in re.sub(r"<script.*?</script>", "", shown, flags=re.DOTALL)
+
+
+def test_what_a_canary_says_is_drawn_against_the_distance_where_one_sings() -> None:
+    steps = [{"step": n, "reward": 1.0 * n, "kl": 0.5 * n, "canary/gold": 3.0 - (n - 3) ** 2} for n in range(1, 7)]
+    drawn = charts(steps)
+    assert drawn["canary"].title == "Canary against √KL"
+    assert len(drawn["canary"].points) == 6
+    assert drawn["small"][0].title == "canary/gold"
+    assert drawn["frontier"].title == "Reward against √KL"
+    assert (
+        charts([{name: it for name, it in line.items() if name != "canary/gold"} for line in steps])["canary"] is None
+    )
+    some = [line if n % 2 else {"step": n, "reward": 1.0 * n, "kl": 0.5 * n} for n, line in enumerate(steps)]
+    assert len(charts(some)["canary"].points) == 3

@@ -151,7 +151,8 @@ def score_position() -> str:
     answers = ("w1", "w2 w3 w4 w5", "w6 w7")
     drawn = dataclasses.replace(written([[0, 1]] * 3, [0] * 3), completions=answers)
     scores = [outcome.value for outcome in model.score(drawn) if isinstance(outcome, Score)]
-    tokeniser, network = model.checkpoint.tokeniser, model.checkpoint.model
+    checkpoint = model.scorers[0].checkpoint
+    tokeniser, network = checkpoint.tokeniser, checkpoint.model
     ids = [[*tokeniser(answer).input_ids, tokeniser.eos_token_id] for answer in answers]
     with torch.no_grad():
         states = [

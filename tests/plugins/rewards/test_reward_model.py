@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
+from statistics import fmean, pvariance
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rlaif_core import ConfigError, Failed, Prompt
+from rlaif_core import ConfigError, Failed, Plugins, Prompt
 from rlaif_core.testing import check_reward, make_rollouts
-from rlaif_rewards.reward_model import RewardModel
+from rlaif_rewards.classifier import Classifier
+from rlaif_rewards.reward_model import RewardModel, Together
 
 ASKED = [
     Prompt(id="plain", text="is it red"),
@@ -119,7 +122,7 @@ def test_a_random_head_is_refused(classifier) -> None:
 
 
 def test_a_classifier_is_no_reward_model(classifier) -> None:
-    with pytest.raises(ConfigError, match=r"has 2 labels \(bad, good\), a reward model has one; use 'classifier'"):
+    with pytest.raises(ConfigError, match=r"has 2 labels \(bad, good\), a reward model has one; name it with 'head'"):
         RewardModel(classifier("llama"))
 
 
@@ -132,5 +135,73 @@ def test_a_model_without_a_template_is_told_what_to_do(classifier) -> None:
 
 def test_what_is_not_a_number_is_a_failure(classifier) -> None:
     source = RewardModel(classifier("llama", labels=REWARD))
-    source.scorer.checkpoint.model.score.weight.fill_(math.inf)
+    source.scorers[0].checkpoint.model.score.weight.fill_(math.inf)
     assert all(isinstance(outcome, Failed) for outcome in source.score(ROLLOUTS))
+
+
+def copies(classifier, tmp_path, *changes: float) -> list[str]:
+    """The same reward model in several folders, the weights of its head moved by so much."""
+    from safetensors.torch import load_file, save_file
+
+    folders = []
+    for number, change in enumerate(changes):
+        folder = tmp_path / f"copy-{number}"
+        shutil.copytree(classifier("llama", labels=REWARD), folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["score.weight"] += change
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        folders.append(str(folder))
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("together", "expected"),
+    [
+        (Together(), fmean),
+        (Together(combine="minimum"), min),
+        (Together(combine="uncertainty", penalty=2.0), lambda said: fmean(said) - 2 * pvariance(said)),
+        (
+            Together(combine="soft_minimum", beta=0.5),
+            lambda said: -0.5 * math.log(fmean(math.exp(-r / 0.5) for r in said)),
+        ),
+    ],
+)
+def test_several_models_say_what_their_combination_makes_of_them(classifier, tmp_path, together, expected) -> None:
+    folders = copies(classifier, tmp_path, 0.0, 0.3, -0.2)
+    each = zip(*(values(RewardModel(folder)) for folder in folders), strict=True)
+    source = RewardModel(folders, together=together)
+    assert values(source) == pytest.approx([expected(said) for said in each], abs=1e-6)
+    assert source.score(ROLLOUTS)[0].reason.startswith("the reward models say ")
+    check_reward(source)
+
+
+def test_one_member_that_breaks_is_a_failure_of_all(classifier, tmp_path) -> None:
+    source = RewardModel(copies(classifier, tmp_path, 0.0, 0.1), together=Together(combine="minimum"))
+    source.scorers[1].checkpoint.model.score.weight.fill_(math.nan)
+    assert all(isinstance(outcome, Failed) for outcome in source.score(ROLLOUTS))
+
+
+def test_options_of_several_models_are_options_of_the_table(classifier, tmp_path) -> None:
+    folders = copies(classifier, tmp_path, 0.0, 0.1)
+    options = {"model": folders, "combine": "soft_minimum", "beta": 0.5, "with_prompt": "none"}
+    source = Plugins.load().build("rewards", "reward_model", options)
+    assert len(source.scorers) == 2
+
+
+@pytest.mark.parametrize("options", [{"beta": 0.0}, {"penalty": -1.0}, {"beta": math.nan}])
+def test_what_no_combination_can_have_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="beta must be above 0, penalty at least 0, and both finite"):
+        Together(**options)
+
+
+def test_no_model_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the list of models is empty"):
+        RewardModel([])
+
+
+def test_the_head_that_is_named_is_read_and_the_other_discarded(classifier) -> None:
+    folder = classifier("llama", labels=("quality", "length"))
+    both = Classifier(folder, label="quality", score="logit", with_prompt="chat").score(ROLLOUTS)
+    assert values(RewardModel(folder, head="quality")) == pytest.approx([its.value for its in both])
+    with pytest.raises(ConfigError, match=r"has no head 'qualty'; did you mean 'quality'\? Heads: quality, length"):
+        RewardModel(folder, head="qualty")
