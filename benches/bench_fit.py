@@ -96,15 +96,14 @@ def tasks(data: Path) -> dict[str, dict[str, Any]]:
     def mapped(file: str, change: str, **columns: Any) -> dict[str, Any]:
         return {"files": str(data / file), "map": f"{Path(__file__).resolve()}:{change}", **columns}
 
-    answered = {"label": "label", "prompt": "prompt", "group": "group"}
+    answered = {"label": "label", "prompt": "prompt", "text": "text", "group": "group"}
     tweets = {"text": "tweet", "votes": ["hate_speech", "offensive_language", "neither"]}
     cases = {"text": "test_case", "label": "label_gold", "group": "templ_id"}
     return {
         "harmless": {
             "files": str(data / "pref_hh_harmless.jsonl"),
-            "map": f"{HERE.parent / 'examples' / 'hh.py'}:whole",
-            "prompt": "prompt",
-            "group": "opening",
+            "transcripts": True,
+            "broken": "skip",
         },
         "moderation": mapped("safety_moderation.jsonl", "moderation", label="label"),
         "hate_offensive": {"files": str(data / "safety_hate_offensive.jsonl"), **tweets},

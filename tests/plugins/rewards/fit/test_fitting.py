@@ -146,12 +146,11 @@ def test_what_people_cannot_answer_is_told_from_what_they_can(real_data: Path, t
 
 
 @pytest.mark.real
-def test_preferences_of_people_are_learnt_over_chance(real_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_preferences_of_people_are_learnt_over_chance(real_data: Path, tmp_path: Path) -> None:
     data = {
         "files": str(real_data / "data" / "pref_hh_harmless.jsonl"),
-        "map": f"{repository / 'examples' / 'hh.py'}:whole",
-        "prompt": "prompt",
-        "group": "opening",
+        "transcripts": True,
+        "broken": "skip",
         "held_out": 0.4,
     }
     fit_ = {"kind": "tfidf", "target": "reward_model", "out": str(tmp_path / "out")}
