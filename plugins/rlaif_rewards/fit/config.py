@@ -63,6 +63,7 @@ class FitTable(Table):
     balanced: bool = False  # labels count alike, however rare they are
     noise: float = Field(default=0.0, ge=0, lt=0.5)  # share of labels that are wrong, any other label being as likely
     ties: Ties = "none"  # how ties are modelled; their strength is fitted
+    odin: bool = False  # a head for length is fitted beside the one for quality, and left out (Chen et al. 2024)
     positive: str | None = None  # of two labels the one that AUROC is about; default: the second
     batch: int = Field(default=32, ge=1)  # texts that a language model reads at a time
     device: str = "auto"
@@ -101,6 +102,8 @@ class TransformerTable(Table):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
     centring: float = Field(default=0.01, ge=0)  # weight of the squared sum of a pair's rewards
+    decorrelation: float = Field(default=1.0, ge=0)  # weights of what keeps ODIN's heads apart: by length,
+    orthogonality: float = Field(default=1.0, ge=0)  # and from each other
     append_eos: bool = False
 
 
@@ -146,6 +149,7 @@ class FitConfig(Tables):
             "'preference' or 'scored', a classifier from [data] text and label",
         )
         if fit.target == "classifier":
+            yield fit.odin, "[fit] odin keeps length out of a reward model; a classifier has no such head"
             yield data.format or data.columns, "[data] format and columns are a reward model's; name [data] text"
             yield not (data.label or data.votes), "a classifier needs [data] label, or votes: who says what a text is"
         yield (

@@ -1,7 +1,7 @@
 """From a config to a folder: read, split, fit, measure beside a baseline, and write what was found.
 
 The folder is whole or absent. Beside the model it holds `fit.json` (how to read it), `report.json` (what it is worth),
-`calibration.json` (what its probabilities are worth) and `config.toml`.
+`calibration.json` and `reliability.svg` (what its probabilities are worth), and `config.toml`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 
 from rlaif_core import ConfigError, DataError
 from rlaif_core.errors import suggest
 from rlaif_core.files import replace_folder, writing
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import READERS, Labelled, Preferences
-from rlaif_rewards.fit.estimate import estimate
-from rlaif_rewards.fit.evaluate import Said, baseline, by_length, judged, measured
+from rlaif_rewards.fit.estimate import Estimate, estimate
+from rlaif_rewards.fit.evaluate import Said, baseline, by_length, judged, measured, said_of_pairs
+from rlaif_rewards.fit.odin import correlation, lengths
+from rlaif_rewards.fit.plot import reliability_plot
 from rlaif_rewards.fit.split import Split, contradictions, split
-from rlaif_rewards.fit.train import train
+from rlaif_rewards.fit.train import Trainee, train
 from rlaif_rewards.scorer import FITTED, FORMAT, load_scorer
 
-REPORT, CALIBRATION = "report.json", "calibration.json"
+REPORT, CALIBRATION, PLOT = "report.json", "calibration.json", "reliability.svg"
 Examples = Labelled | Preferences
 
 
@@ -53,10 +56,14 @@ def fit(config: FitConfig, tell: Callable[[str], None] = lambda _: None) -> Fitt
     with writing(aside):
         aside.mkdir(parents=True)
     try:
-        facts = _model(expanded, learnt, aside, tell)
+        found = _model(expanded, learnt, aside, tell)
+        facts = found.facts
         scorer = load_scorer(str(aside), batch=expanded.fit.batch, device=expanded.fit.device)
         said = judged(scorer, held, positive)
-        compared: dict[str, Said] = {expanded.fit.kind: said, "TF-IDF baseline": baseline(learnt, held, positive)}
+        compared: dict[str, Said] = {expanded.fit.kind: said}
+        if expanded.fit.odin and isinstance(held, Preferences):
+            compared["without ODIN"], facts["length_correlation"] = _without_odin(expanded, learnt, held, found, tell)
+        compared["TF-IDF baseline"] = baseline(learnt, held, positive)
         if isinstance(learnt, Preferences) and isinstance(held, Preferences):
             compared["length alone"] = by_length(learnt, held)
         report = {
@@ -70,6 +77,8 @@ def fit(config: FitConfig, tell: Callable[[str], None] = lambda _: None) -> Fitt
         with writing(aside):
             _write(aside / REPORT, report)
             _write(aside / CALIBRATION, calibration)
+            title = f"{expanded.fit.kind} on {len(held)} rows held out"
+            (aside / PLOT).write_text(reliability_plot(own["reliability"], title), encoding="utf-8")
             (aside / "config.toml").write_text(tomli_w.dumps(config.tables()), encoding="utf-8")
         replace_folder(aside, out)
     finally:
@@ -88,18 +97,33 @@ def positive_of(config: FitConfig, examples: Examples) -> int:
     return examples.labels.index(config.fit.positive)
 
 
-def _model(config: FitConfig, learnt: Examples, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def _fitted(config: FitConfig, learnt: Examples, tell: Callable[[str], None]) -> Estimate | Trainee:
+    return train(config, learnt, tell) if config.fit.kind == "transformer" else estimate(config, learnt)
+
+
+def _model(config: FitConfig, learnt: Examples, folder: Path, tell: Callable[[str], None]) -> Estimate | Trainee:
     """Fit, and write the model and its `fit.json`."""
-    if config.fit.kind == "transformer":
-        trainee, facts = train(config, learnt, tell)
-        stated = trainee.save(folder)
-    else:
-        found = estimate(config, learnt)
-        stated, facts = found.scorer.save(folder), found.facts
+    found = _fitted(config, learnt, tell)
     told = {"format": FORMAT, "kind": config.fit.kind, "target": config.fit.target, "framing": config.framing}
     with writing(folder):
-        _write(folder / FITTED, {**told, **stated})
-    return facts
+        _write(folder / FITTED, {**told, **found.save(folder)})
+    return found
+
+
+def _without_odin(
+    config: FitConfig, learnt: Examples, held: Preferences, found: Estimate | Trainee, tell: Callable[[str], None]
+) -> tuple[Said, dict[str, Any]]:
+    """What the same fit without a length head says of pairs held out, and how all heads correlate with length there:
+    before is without it, after are the head that is kept and the one that is not."""
+    tell("the same without ODIN, to compare")
+    plain = _fitted(config.model_copy(update={"fit": config.fit.model_copy(update={"odin": False})}), learnt, tell)
+    shown = (*held.chosen, *held.rejected)
+    before, after, long = plain.heads(shown)[:, 0], found.heads(shown), torch.from_numpy(lengths(shown))
+    said = {"before": before, "after": after[:, 0], "length_head": after[:, 1]}
+    count = len(held)
+    return said_of_pairs(before[:count] - before[count:], held), {
+        name: float(correlation(torch.from_numpy(its), long)) for name, its in said.items()
+    }
 
 
 def _counts(config: FitConfig, examples: Examples, parts: Split, positive: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,29 @@ def test_a_fitted_reward_model_serves_as_a_reward(pairs: Preferences, tmp_path: 
     check_reward(source)
 
 
+@pytest.mark.parametrize("kind", ["tfidf", "transformer"])
+def test_odin_is_told_beside_the_same_fit_without_it(tmp_path: Path, kind: str) -> None:
+    draw = random.Random(0)
+    rows = []
+    for number in range(160):
+        good, long = (draw.random() < 0.5 for _ in range(2))
+        one, other = (
+            " ".join([word, *draw.choices(["on", "a", "it", "no"], k=size)])
+            for word, size in ((("oaf", "gem")[good], (4, 12)[long]), (("gem", "oaf")[good], (12, 4)[long]))
+        )
+        first = long if number % 2 else good
+        better, worse = (one, other) if first else (other, one)
+        rows.append({"prompt": f"is it {number}", "chosen": better, "rejected": worse})
+    path = written(tmp_path / "pairs.jsonl", rows)
+    done = fit(config(path, tmp_path / "out", kind=kind, target="reward_model", odin=True))
+    assert list(done.report["rows"]) == [kind, "without ODIN", "TF-IDF baseline", "length alone"]
+    found = done.report["fitting"]["length_correlation"]
+    assert set(found) == {"before", "after", "length_head"}
+    assert abs(found["after"]) < abs(found["before"])
+    assert found["length_head"] > 0.5
+    check_reward(RewardModel(str(done.folder)))
+
+
 def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
     done = fit(config(texts(toy, tmp_path), tmp_path / "out", positive="bad"))
     assert {path.name for path in done.folder.iterdir()} == {
@@ -77,6 +101,7 @@ def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
         "weights.safetensors",
         "report.json",
         "calibration.json",
+        "reliability.svg",
         "config.toml",
     }
     report = json.loads((done.folder / "report.json").read_text())
