@@ -64,6 +64,8 @@ class FitTable(Table):
     noise: float = Field(default=0.0, ge=0, lt=0.5)  # share of labels that are wrong, any other label being as likely
     ties: Ties = "none"  # how ties are modelled; their strength is fitted
     odin: bool = False  # a head for length is fitted beside the one for quality, and left out (Chen et al. 2024)
+    members: int = Field(default=1, ge=1, le=64)  # fits by other chances, each in a folder of its own
+    start: Literal["one", "several"] = "one"  # members begin alike, so that weights can be averaged, or each anew
     positive: str | None = None  # of two labels the one that AUROC is about; default: the second
     batch: int = Field(default=32, ge=1)  # texts that a language model reads at a time
     device: str = "auto"

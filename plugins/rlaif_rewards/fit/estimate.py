@@ -48,11 +48,17 @@ class Estimate:
         return self.scorer.save(folder)
 
 
-def estimate(config: FitConfig, examples: Labelled | Preferences, encoder: Encoder | None = None) -> Estimate:
-    """Fit one of the linear kinds; `encoder` spares loading the language model again."""
+def estimate(
+    config: FitConfig,
+    examples: Labelled | Preferences,
+    encoder: Encoder | None = None,
+    features: Features | None = None,
+) -> Estimate:
+    """Fit one of the linear kinds; `encoder` spares loading the language model again, `features` learning them."""
     if isinstance(examples, Labelled):
-        return _classifier(config, examples, encoder)
-    return _reward_model(config, examples, encoder)
+        return _classifier(config, examples, features or features_of(config, examples.shown, encoder))
+    shown = (*examples.chosen, *examples.rejected)
+    return _reward_model(config, examples, features or features_of(config, shown, encoder))
 
 
 def encoder_of(config: FitConfig) -> Encoder:
@@ -79,8 +85,7 @@ def features_of(config: FitConfig, shown: Sequence[Shown], encoder: Encoder | No
     return together(blocks)
 
 
-def _classifier(config: FitConfig, examples: Labelled, encoder: Encoder | None) -> Estimate:
-    features = features_of(config, examples.shown, encoder)
+def _classifier(config: FitConfig, examples: Labelled, features: Features) -> Estimate:
     x, fit = features.of(examples.shown), config.fit
     doubted = unsure(torch.from_numpy(examples.targets), pairs=False)
     noise = flips(len(examples.labels), fit.noise) if fit.noise else None
@@ -108,9 +113,8 @@ def _classifier(config: FitConfig, examples: Labelled, encoder: Encoder | None) 
     return Estimate(scorer, {**facts, "features": features.width})
 
 
-def _reward_model(config: FitConfig, examples: Preferences, encoder: Encoder | None) -> Estimate:
+def _reward_model(config: FitConfig, examples: Preferences, features: Features) -> Estimate:
     shown = (*examples.chosen, *examples.rejected)
-    features = features_of(config, shown, encoder)
     x = features.of(shown)
     count = len(examples)
     gaps: Matrix = x[:count] - x[count:]

@@ -38,14 +38,15 @@ Array = NDArray[np.float64]
 class Trainee:
     """A model in training: texts in, logits out; and what is learnt beside its weights (ties, annotators)."""
 
-    def __init__(self, config: FitConfig, examples: Examples) -> None:
+    def __init__(self, config: FitConfig, examples: Examples, member: int = 0) -> None:
+        self.member = member
         self.config, self.table = config, config.transformer
         self.facts: dict[str, Any] = {}  # what training found out, for the report
         rewards = ("reward", "length") if config.fit.odin else ("reward",)
         labels = examples.labels if isinstance(examples, Labelled) else rewards
         texts = [text for row in range(len(examples)) for text in examples.texts(row)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.fit.seed)
+            torch.manual_seed(config.fit.seed + (member if config.fit.start == "several" else 0))
             self.model, self.tokeniser = begin(self.table, labels, ["\n".join(text).strip() for text in texts])
         self.model = self.model.to(device_of(config.fit.device))
         self.reader = Reader(
@@ -169,14 +170,15 @@ class Trainee:
         }
 
 
-def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) -> Trainee:
-    """Train on the examples but for those of validation; `tell` hears of each epoch."""
+def train(config: FitConfig, examples: Examples, tell: Callable[[str], None], *, member: int = 0) -> Trainee:
+    """Train on the examples but for those of validation; `tell` hears of each epoch. Another `member` is trained by
+    another order and dropout."""
     table, seed = config.transformer, config.fit.seed
     parts = split(examples, table.validation, seed + 1)
     learnt, checked = examples.take(parts.learnt), examples.take(parts.held)
     with torch.random.fork_rng(devices=[]):
-        trainee = Trainee(config, examples)
-        torch.manual_seed(seed)
+        trainee = Trainee(config, examples, member)
+        torch.manual_seed(seed + member)
         curve = _epochs(trainee, learnt, checked, tell)
     said = trainee.said(trainee.encode(_all(checked)))
 
@@ -204,7 +206,7 @@ def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callabl
     steps = table.epochs * math.ceil(len(learnt) / table.batch)
     warmup = max(int(table.warmup * steps), 1)
     pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / warmup, 1) * (1 - step / steps))
-    draw, count = random.Random(trainee.config.fit.seed), len(learnt)
+    draw, count = random.Random(trainee.config.fit.seed + trainee.member), len(learnt)
 
     def validation() -> float:
         with torch.no_grad():

@@ -87,11 +87,28 @@ def test_odin_is_told_beside_the_same_fit_without_it(tmp_path: Path, kind: str) 
     path = written(tmp_path / "pairs.jsonl", rows)
     done = fit(config(path, tmp_path / "out", kind=kind, target="reward_model", odin=True))
     assert list(done.report["rows"]) == [kind, "without ODIN", "TF-IDF baseline", "length alone"]
-    found = done.report["fitting"]["length_correlation"]
+    found = done.report["length_correlation"]
     assert set(found) == {"before", "after", "length_head"}
     assert abs(found["after"]) < abs(found["before"])
     assert found["length_head"] > 0.5
     check_reward(RewardModel(str(done.folder)))
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "transformer"])
+def test_members_of_an_ensemble_are_folders_and_are_measured_together(
+    pairs: Preferences, tmp_path: Path, kind: str
+) -> None:
+    options: dict[str, Any] = {"kind": kind, "target": "reward_model", "members": 3}
+    done = fit(config(answers(pairs, tmp_path), tmp_path / "out", **options))
+    names = [f"member-{number}" for number in range(3)]
+    assert list(done.report["rows"]) == [kind, *names, "TF-IDF baseline", "length alone"]
+    assert (done.report["members"]["of"], list(done.report["fitting"])) == (names, names)
+    assert done.report["members"]["spread"] > 0
+    for name in names:
+        check_reward(RewardModel(str(done.folder / name)))
+    with pytest.raises(ConfigError, match="holds several models; name one of its folders member-0, member-1"):
+        RewardModel(str(done.folder))
+    fit(config(tmp_path / "pairs.jsonl", tmp_path / "out", **options))  # which may replace it
 
 
 def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
