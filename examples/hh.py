@@ -1,8 +1,7 @@
 """Rows of Anthropic's HH transcripts: opening questions as prompts, and pairs of a chosen and a rejected answer.
 
 For `[prompts] map = "examples/hh.py:opening"` or `"examples/hh.py:pair"`. Both keep a third of the conversations for
-whoever measures (`fold` says which third), and leave out what is too long for a small model. `"examples/hh.py:whole"`
-keeps everything, for who splits the rows himself.
+whoever measures (`fold` says which third), and leave out what is too long for a small model.
 """
 
 from __future__ import annotations
@@ -42,18 +41,6 @@ def pair(row: dict[str, Any], *, held_out: bool = False, fold: int = 0) -> dict[
     if not _kept(row, held_out, fold) or not _short([before[-1], chosen, rejected], LONGEST_PAIR):
         return None
     return {"messages": before[-1:], "chosen": chosen["content"], "rejected": rejected["content"]}
-
-
-def whole(row: dict[str, Any]) -> dict[str, Any] | None:
-    """{"prompt": the conversation, "chosen", "rejected", "opening": its first turn}, for `[data] map` of `rlaif fit`.
-
-    Left out are the few rows that differ before the last answer, and answers that are empty or the same.
-    """
-    (*before, chosen), (*same, rejected) = turns(row["chosen"]), turns(row["rejected"])
-    answers = {"chosen": chosen["content"], "rejected": rejected["content"]}
-    if before != same or not before or not all(answers.values()) or len(set(answers.values())) < 2:
-        return None
-    return {"prompt": before, **answers, "opening": before[0]["content"]}
 
 
 def _kept(row: dict[str, Any], held_out: bool, fold: int) -> bool:

@@ -98,6 +98,8 @@ def load_scorer(
     the model takes, or that it was fitted with); batch, dtype and device are those of transformers models alone.
     """
     stated = fitted(source)
+    if members := stated.get("members"):
+        raise ConfigError(f"{source!r} holds several models; name one of its folders {', '.join(members)}")
     if stated and framing not in (None, stated["framing"]):
         raise ConfigError(
             f"{source!r} was fitted with framing {stated['framing']!r} and would misread {framing!r}; leave it out "

@@ -110,6 +110,22 @@ def test_the_labelling_labels(tmp_path: Path) -> None:
     assert all(row["probability"] > 0.55 for row in rows)
 
 
+def test_what_was_labelled_is_fitted(tmp_path: Path) -> None:
+    labels, out = tmp_path / "labels", tmp_path / "fitted"
+    few = ["--set", "prompts.options.count=80", "--set", 'label.what=["preferences", "scores"]']
+    assert main(["label", "examples/label.toml", *few, "--out", str(labels)]) == 0
+    config = tmp_path / "fit.toml"
+    for kind, more in (("preferences", 'probability = "probability"'), ("scores", "")):
+        config.write_text(
+            f'[data]\nfiles = "{labels / kind}"\n{more}\n[fit]\nkind = "tfidf"\ntarget = "reward_model"\n'
+            f'out = "{out / kind}"\n'
+        )
+        assert main(["fit", str(config)]) == 0
+        rows = json.loads((out / kind / "report.json").read_text())["rows"]
+        assert rows["tfidf"]["auroc"] > 0.75
+        RewardModel(str(out / kind))
+
+
 def test_the_tiny_one_runs(tmp_path: Path) -> None:
     small = ["--set", "run.steps=1", "--set", "prompts.batch=4", "--set", "prompts.options.count=8"]
     assert main(["run", "examples/tiny.toml", *small, "--out", str(tmp_path / "run")]) == 0
@@ -147,16 +163,6 @@ def test_transcripts_become_prompts_and_pairs() -> None:
     assert hh.pair(row("a" * 800, "b"), fold=1) is None
     earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
     assert hh.pair(earlier, fold=1) is None
-
-
-def test_whole_conversations_become_pairs_with_their_opening() -> None:
-    hh = example("hh.py")
-    found = hh.whole(row("a", "b"))
-    assert [message["role"] for message in found["prompt"]] == ["user", "assistant", "user"]
-    assert (found["chosen"], found["rejected"], found["opening"]) == ("a", "b", "Hi")
-    assert hh.whole(row("a", "a")) is hh.whole(row("", "b")) is None
-    earlier = {"chosen": row("a", "b")["chosen"], "rejected": row("a", "b")["rejected"].replace("Yes?", "No.")}
-    assert hh.whole(earlier) is None
 
 
 @pytest.mark.parametrize("kind", ["opening", "pair"])

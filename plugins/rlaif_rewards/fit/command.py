@@ -38,7 +38,8 @@ def fit(
     for line in notes(done.report):
         typer.echo(line)
     console.print(table(done.report))
-    typer.echo(f'use it in [[rewards]]: use = "{done.report["target"]}", model = "{done.folder}"')
+    for line in after(done.report, str(done.folder)):
+        typer.echo(line)
 
 
 def notes(report: dict[str, Any]) -> list[str]:
@@ -50,6 +51,24 @@ def notes(report: dict[str, Any]) -> list[str]:
         shown = report["a_contradicting_text"]
         lines.append(inert(f"{clashes} rows contradict another one of the same text, as {shown!r} does"))
     return lines
+
+
+def after(report: dict[str, Any], folder: str) -> list[str]:
+    """What to know besides the table, and how to use what was fitted."""
+    lines = []
+    if length := report.get("length_correlation"):
+        lines.append(
+            f"correlation with length, held out: {length['after']:+.3f}, without ODIN {length['before']:+.3f}, of the "
+            f"length head {length['length_head']:+.3f}"
+        )
+    its = report.get("members", {})
+    if its:
+        lines.append(
+            f"{len(its['of'])} members: {its['spread']:.3f} apart on the mean (standard deviation), and of two of them "
+            f"one decides otherwise in {its['disagreement']:.1%} of the rows held out"
+        )
+    models = [f"{folder}/{name}" for name in its.get("of", ())] or [folder]
+    return lines + [f'use it in [[rewards]]: use = "{report["target"]}", model = "{model}"' for model in models]
 
 
 def table(report: dict[str, Any]) -> Any:

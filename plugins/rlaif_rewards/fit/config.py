@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rlaif_core import ConfigError
 from rlaif_core.config import Table, Tables
+from rlaif_core.recordings import Answers, Format
 from rlaif_rewards.fit.losses import Ties
 from rlaif_rewards.reading import Framing
 
@@ -23,24 +24,29 @@ class DataTable(Table):
     dataset: str | None = None  # as in [prompts]: anything datasets.load_dataset takes, or a function
     files: str | list[str] = Field(default_factory=list)
     split: str = "train"
+    format: Format | None = None  # how answers are recorded, for a reward model: "preference" or "scored"
+    columns: dict[Answers, str] = Field(default_factory=dict)  # what the columns of recorded answers are called here
+    transcripts: bool = False  # texts of "\n\nHuman: ...\n\nAssistant: ..." turns become chat messages
     map: str | None = None  # "module:function" or "file.py:function": row -> row, or None to leave it out
     options: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
-    broken: Literal["refuse", "skip"] = "refuse"  # rows without a text or prompt stop it, or are left out and counted
+    broken: Literal["refuse", "skip"] = "refuse"  # rows that cannot be used stop it, or are left out and counted
 
-    prompt: str | None = None  # column with what was asked: a text or chat messages; default: there is none
-    group: str | None = None  # rows that agree in it stay on one side of a split; default: the prompt, else the text
+    # Column with what was asked: a text or chat messages. Default: for a reward model as [prompts] column, which may be
+    # the beginning of both answers; a classifier's texts answer nothing.
+    prompt: str | None = None
+    # Rows that agree in it stay on one side of a split. Default: what was asked first, else the text.
+    group: str | None = None
     held_out: float = Field(default=0.2, gt=0, lt=1)  # share of the rows that are never learnt from
 
-    text: str = "text"  # column with what is classified, an answer where there is a prompt
+    # Column with what is classified. Default: "text"; behind a prompt "completion", or the last message.
+    text: str | None = None
     label: str | None = None  # column with the label: a text, a number or a truth value
     votes: list[str] = Field(default_factory=list)  # or columns with counts of votes, each a label of its name
     labels: dict[str, str] = Field(default_factory=dict)  # what is found in the column -> label, several to one
     unlabelled: Literal["refuse", "drop"] = "refuse"  # rows without a label (null)
 
-    chosen: str = "chosen"  # columns of pairs, for a reward model
-    rejected: str = "rejected"
-    tie: str | None = None  # column with truth values: neither was preferred
+    tie: str | None = None  # of pairs: column with truth values: neither was preferred
     probability: str | None = None  # column with how surely `chosen` was preferred, 0.5 to 1, or 0 to 1
     margin: str | None = None  # column with by how much, 0 or more
     annotator: str | None = None  # column with who said so; each is fitted how far to be believed
@@ -57,6 +63,9 @@ class FitTable(Table):
     balanced: bool = False  # labels count alike, however rare they are
     noise: float = Field(default=0.0, ge=0, lt=0.5)  # share of labels that are wrong, any other label being as likely
     ties: Ties = "none"  # how ties are modelled; their strength is fitted
+    odin: bool = False  # a head for length is fitted beside the one for quality, and left out (Chen et al. 2024)
+    members: int = Field(default=1, ge=1, le=64)  # fits by other chances, each in a folder of its own
+    start: Literal["one", "several"] = "one"  # members begin alike, so that weights can be averaged, or each anew
     positive: str | None = None  # of two labels the one that AUROC is about; default: the second
     batch: int = Field(default=32, ge=1)  # texts that a language model reads at a time
     device: str = "auto"
@@ -95,6 +104,8 @@ class TransformerTable(Table):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
     centring: float = Field(default=0.01, ge=0)  # weight of the squared sum of a pair's rewards
+    decorrelation: float = Field(default=1.0, ge=0)  # weights of what keeps ODIN's heads apart: by length,
+    orthogonality: float = Field(default=1.0, ge=0)  # and from each other
     append_eos: bool = False
 
 
@@ -117,7 +128,12 @@ class FitConfig(Tables):
     @property
     def framing(self) -> Framing:
         """How texts are shown."""
-        return self.fit.framing or ("pair" if self.data.prompt else "none")
+        return self.fit.framing or ("pair" if self.prompted else "none")
+
+    @property
+    def prompted(self) -> bool:
+        """Whether what is read answers something."""
+        return self.data.prompt is not None or self.fit.target == "reward_model"
 
     def contradictions(self) -> Iterator[tuple[object, str]]:
         """(whether something does not fit together, what)."""
@@ -129,7 +145,14 @@ class FitConfig(Tables):
             data.tie and fit.ties == "none",
             '[data] tie wants a model of ties: [fit] ties = "davidson" or "rao_kupper"',
         )
+        yield (
+            data.format not in (None, "preference", "scored"),
+            f"[data] format = {data.format!r} records no two answers to compare; a reward model learns from "
+            "'preference' or 'scored', a classifier from [data] text and label",
+        )
         if fit.target == "classifier":
+            yield fit.odin, "[fit] odin keeps length out of a reward model; a classifier has no such head"
+            yield data.format or data.columns, "[data] format and columns are a reward model's; name [data] text"
             yield not (data.label or data.votes), "a classifier needs [data] label, or votes: who says what a text is"
         yield (
             fit.kind in ("embedding", "stacked") and not linear.model,
@@ -140,7 +163,7 @@ class FitConfig(Tables):
             f"[fit] kind {fit.kind!r} reads a text alone or beside its prompt; set framing to 'none' or 'pair'",
         )
         yield (
-            fit.framing not in (None, "none") and not data.prompt,
+            fit.framing not in (None, "none") and not self.prompted,
             f"[fit] framing {fit.framing!r} shows a prompt, but [data] prompt names no column",
         )
         for name, span in (("words", linear.words), ("characters", linear.characters)):

@@ -1,6 +1,7 @@
 """Rows of a dataset into what is learnt from: texts with their labels, or pairs of a better and a worse answer.
 
-Nothing is guessed. A value that is missing, of another kind or of no known label is an error that names row and column.
+Prompts and recorded answers are read as a run reads them, in every format that it knows. Nothing is guessed: a value
+that is missing, of another kind or of no known label is an error that names row and column.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif_core import DataError, Prompt, RlaifError
+from rlaif_core import DataError, Prompt, RlaifError, Score
 from rlaif_core.config import PromptTable
 from rlaif_core.errors import suggest
 from rlaif_core.prompts import load_prompts
+from rlaif_core.recordings import read, recordings
 from rlaif_rewards.fit.config import DataTable
 from rlaif_rewards.reading import Shown
 
@@ -93,9 +97,12 @@ def key(shown: Shown) -> tuple[str, str]:
 
 def labelled(data: DataTable) -> Labelled:
     """The texts and labels that `[data]` describes; labels in the order of `labels` or `votes`, else sorted."""
-    prompts = _rows(data, data.prompt or data.text)
-    read = _voted if data.votes else _named
-    found = [(prompt, read(prompt, data)) for prompt in prompts]
+    text = data.text or ("completion" if data.prompt else "text")
+    renamed = {"completion": text} if data.prompt and data.text else {}
+    # A column "label" is [data] label's to read, whatever a run would take it for: answers are looked at here.
+    prompts = _rows(data, column=data.prompt or text, format="prompt", columns=renamed)
+    said_of = _voted if data.votes else _named
+    found = [(prompt, said_of(prompt, data)) for prompt in prompts]
     kept = [(prompt, said) for prompt, said in found if said is not None]
     if not kept:
         raise DataError(f"all {len(found)} rows are without a label; nothing to learn from")
@@ -106,7 +113,7 @@ def labelled(data: DataTable) -> Labelled:
             f"every row is {next(iter(named))!r}: with one label there is nothing to tell apart; add rows of another"
         )
     targets = np.array([[said.get(label, 0.0) for label in labels] for _, said in kept])
-    shown = tuple(_shown(prompt, data.text, data) for prompt, _ in kept)
+    shown = tuple(_behind(prompt, text) if data.prompt else _alone(prompt, text) for prompt, _ in kept)
     return Labelled(
         shown=shown,
         targets=targets / targets.sum(1, keepdims=True),
@@ -116,63 +123,87 @@ def labelled(data: DataTable) -> Labelled:
 
 
 def preferences(data: DataTable) -> Preferences:
-    """The pairs that `[data]` describes."""
-    prompts = _rows(data, data.prompt or data.chosen)
-    chosen, rejected = (
-        tuple(_shown(prompt, name, data) for prompt in prompts) for name in (data.chosen, data.rejected)
-    )
-    for prompt, one, other in zip(prompts, chosen, rejected, strict=True):
-        if one.answer == other.answer and not (data.tie and prompt.meta.get(data.tie)):
-            raise _wrong(prompt, data.rejected, f"holds the same text as {data.chosen!r}, so neither is preferred")
-    annotators = [str(_value(prompt, data.annotator)) if data.annotator else "" for prompt in prompts]
+    """The pairs that `[data]` describes: one a row of a chosen and a rejected answer, and of answers with scores every
+    two whose scores differ."""
+    prompts = _rows(data, column=data.prompt, format=data.format, columns=data.columns)
+    pairs = [(prompt, *pair) for prompt in prompts for pair in _pairs(prompt)]
+    if not pairs:
+        raise DataError(f"none of {len(prompts)} rows records two answers whose scores differ; nothing to compare")
+    if data.tie or data.probability or data.margin:
+        lone = next((prompt for prompt in prompts if "chosen" not in prompt.meta), None)
+        if lone:
+            raise DataError(
+                f"{lone.id}: answers with scores say themselves which is the better one; [data] tie, probability and "
+                "margin are for rows of 'chosen' and 'rejected'"
+            )
+    asked = [prompt for prompt, _, _ in pairs]
+    annotators = [str(_value(prompt, data.annotator)) if data.annotator else "" for prompt in asked]
     people = tuple(sorted(set(annotators))) if data.annotator else ()
-    margins = [_number(prompt, data.margin, 0, math.inf, "0 or more") if data.margin else 0.0 for prompt in prompts]
+    margins = [_number(prompt, data.margin, 0, math.inf, "0 or more") if data.margin else 0.0 for prompt in asked]
+    chosen = tuple(_answered(prompt, better) for prompt, better, _ in pairs)
     return Preferences(
         chosen=chosen,
-        rejected=rejected,
-        targets=np.array([_preferred(prompt, data) for prompt in prompts]),
+        rejected=tuple(_answered(prompt, worse) for prompt, _, worse in pairs),
+        targets=np.array([_preferred(prompt, data) for prompt in asked]),
         margins=np.array(margins),
         annotators=np.array([people.index(name) if people else -1 for name in annotators], dtype=np.int64),
         people=people,
-        groups=tuple(_group(prompt, its, data) for prompt, its in zip(prompts, chosen, strict=True)),
+        groups=tuple(_group(prompt, its, data) for prompt, its in zip(asked, chosen, strict=True)),
     )
 
 
-def _rows(data: DataTable, column: str) -> list[Prompt]:
-    table = PromptTable(
-        dataset=data.dataset,
-        files=data.files,
-        split=data.split,
-        map=data.map,
-        options=data.options,
-        limit=data.limit,
-        broken=data.broken,
-        column=column,
-        format="prompt",  # what the other columns are is said by [data]
-    )
+def _pairs(prompt: Prompt) -> list[tuple[str, str]]:
+    """(better, worse) of the answers that a row records with scores."""
+    try:
+        recorded = recordings(prompt)
+    except DataError as error:
+        raise DataError(_ours(str(error))) from error
+    said = [(each.text, each.outcome.value) for each in recorded if isinstance(each.outcome, Score)]
+    return [
+        (one, other) if value > worth else (other, one)
+        for (one, value), (other, worth) in combinations(said, 2)
+        if value != worth and one != other
+    ]
+
+
+def _rows(data: DataTable, **answers: Any) -> list[Prompt]:
+    names = ("dataset", "files", "split", "map", "options", "limit", "broken", "transcripts")
+    table = PromptTable(**{name: getattr(data, name) for name in names}, **answers)
     try:
         return load_prompts(table)
     except RlaifError as error:  # who reads rows speaks of the table that it knows
-        told = type(error)(str(error).replace("[prompts]", "[data]"))
+        told = type(error)(_ours(str(error)))
         for note in getattr(error, "__notes__", []):
-            told.add_note(note.replace("[prompts]", "[data]"))
+            told.add_note(_ours(note))
         raise told from error
 
 
-def _shown(prompt: Prompt, column: str, data: DataTable) -> Shown:
-    """The text of a column; what was asked is its context."""
-    if not data.prompt and column in (data.text, data.chosen):
-        if prompt.messages:
-            raise _wrong(prompt, column, "holds messages, but must be a text; give the prompt a column of its own")
-        text: Any = prompt.text
-    else:
-        text = _value(prompt, column)
-    if not isinstance(text, str) or not text.strip():
-        kind = "is empty" if isinstance(text, str) else f"is {_kind(text)}, but must be a text"
-        raise _wrong(prompt, column, f"{kind}; mend the row, or leave it out by [data] map")
-    if not data.prompt:
-        return Shown("", text, name=prompt.id)
-    return Shown(prompt.text, text, prompt.messages, prompt.id)
+def _ours(told: str) -> str:
+    told = told.removesuffix('; with format = "prompt" the answers are not looked at')  # here they are what counts
+    return re.sub(r"\[prompts\] column\b", "[data] prompt", told).replace("[prompts]", "[data]")
+
+
+def _answered(prompt: Prompt, answer: str) -> Shown:
+    return Shown(prompt.text, answer, prompt.messages, prompt.id)
+
+
+def _behind(prompt: Prompt, column: str) -> Shown:
+    """An answer to a prompt, a text or the assistant's message; `column` is what its dataset calls it."""
+    if "completion" not in prompt.meta:
+        raise _wrong(prompt, column, f"is missing. Columns besides the prompt: {', '.join(prompt.meta) or 'none'}")
+    try:
+        return _answered(prompt, read(prompt, "completion")[0].text)
+    except DataError as error:
+        raise DataError(f"{prompt.id}: {str(error).replace('completion', column)}") from error
+
+
+def _alone(prompt: Prompt, column: str) -> Shown:
+    """A text that answers nothing."""
+    if prompt.messages:
+        raise _wrong(prompt, column, f"holds messages, but must be a text; name it [data] prompt = {column!r}")
+    if not prompt.text.strip():
+        raise _wrong(prompt, column, "is empty; mend the row, or leave it out by [data] map")
+    return Shown("", prompt.text, name=prompt.id)
 
 
 def _named(prompt: Prompt, data: DataTable) -> dict[str, float] | None:
@@ -212,9 +243,11 @@ def _preferred(prompt: Prompt, data: DataTable) -> tuple[float, float, float]:
 
 
 def _group(prompt: Prompt, shown: Shown, data: DataTable) -> str:
+    """Conversations that begin alike are of one group, however they go on."""
     if data.group:
         return json.dumps(_value(prompt, data.group), default=str)
-    return "\n".join(key(shown)[0 if data.prompt else 1 :][:1])
+    first = next((its["content"] for its in shown.messages if its["role"] != "system"), shown.context)
+    return " ".join((first or shown.answer).split())
 
 
 def _value(prompt: Prompt, column: str) -> Any:

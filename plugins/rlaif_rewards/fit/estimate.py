@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from rlaif_rewards.fit.embedding import Embedding, Encoder
 from rlaif_rewards.fit.features import Block, Features, Matrix, Tfidf, together
 from rlaif_rewards.fit.linear import LinearScorer
 from rlaif_rewards.fit.losses import cross_entropy, flips, unsure
+from rlaif_rewards.fit.odin import length_head, lengths
 from rlaif_rewards.fit.regress import Preferring, classify, prefer, strongest, temperature
 from rlaif_rewards.fit.split import folds
 from rlaif_rewards.reading import Shown
@@ -30,17 +32,33 @@ Rows = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What was fitted, and what its fitting found out, for the report."""
+    """What was fitted, and what its fitting found out, for the report; `length` is ODIN's other head."""
 
     scorer: LinearScorer
     facts: dict[str, Any]
+    length: LinearScorer | None = None
+
+    def heads(self, shown: Sequence[Shown]) -> Array:
+        """[N, heads]: what each head of a reward model says."""
+        both = [self.scorer] if self.length is None else [self.scorer, self.length]
+        return np.hstack([head.logits(shown) for head in both])
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the scorer; what belongs into `fit.json` is returned."""
+        return self.scorer.save(folder)
 
 
-def estimate(config: FitConfig, examples: Labelled | Preferences, encoder: Encoder | None = None) -> Estimate:
-    """Fit one of the linear kinds; `encoder` spares loading the language model again."""
+def estimate(
+    config: FitConfig,
+    examples: Labelled | Preferences,
+    encoder: Encoder | None = None,
+    features: Features | None = None,
+) -> Estimate:
+    """Fit one of the linear kinds; `encoder` spares loading the language model again, `features` learning them."""
     if isinstance(examples, Labelled):
-        return _classifier(config, examples, encoder)
-    return _reward_model(config, examples, encoder)
+        return _classifier(config, examples, features or features_of(config, examples.shown, encoder))
+    shown = (*examples.chosen, *examples.rejected)
+    return _reward_model(config, examples, features or features_of(config, shown, encoder))
 
 
 def encoder_of(config: FitConfig) -> Encoder:
@@ -67,8 +85,7 @@ def features_of(config: FitConfig, shown: Sequence[Shown], encoder: Encoder | No
     return together(blocks)
 
 
-def _classifier(config: FitConfig, examples: Labelled, encoder: Encoder | None) -> Estimate:
-    features = features_of(config, examples.shown, encoder)
+def _classifier(config: FitConfig, examples: Labelled, features: Features) -> Estimate:
     x, fit = features.of(examples.shown), config.fit
     doubted = unsure(torch.from_numpy(examples.targets), pairs=False)
     noise = flips(len(examples.labels), fit.noise) if fit.noise else None
@@ -96,17 +113,19 @@ def _classifier(config: FitConfig, examples: Labelled, encoder: Encoder | None) 
     return Estimate(scorer, {**facts, "features": features.width})
 
 
-def _reward_model(config: FitConfig, examples: Preferences, encoder: Encoder | None) -> Estimate:
+def _reward_model(config: FitConfig, examples: Preferences, features: Features) -> Estimate:
     shown = (*examples.chosen, *examples.rejected)
-    features = features_of(config, shown, encoder)
     x = features.of(shown)
     count = len(examples)
     gaps: Matrix = x[:count] - x[count:]
-    ties = config.fit.ties
+    ties, long = config.fit.ties, lengths(shown)
 
-    def learn(rows: Rows, strength: float) -> Preferring:
+    def learn(rows: Rows, strength: float) -> tuple[Preferring, Array]:
+        """What is preferred, and the weights [D] of the length head, which are 0 where there is none."""
         its = list(rows)
-        return prefer(
+        both = [*its, *(row + count for row in its)]
+        head = length_head(x[both], long[both]) if config.fit.odin else np.zeros(x.shape[1])
+        found = prefer(
             gaps[its],
             examples.targets[its],
             strength,
@@ -114,34 +133,38 @@ def _reward_model(config: FitConfig, examples: Preferences, encoder: Encoder | N
             annotators=examples.annotators[its],
             people=len(examples.people),
             ties=ties,
+            apart=head,
         )
+        return found, found.share * head
 
     def unseen(strength: float) -> tuple[Array, Array]:
         """[N] differences and [N] losses, each by a model that had not seen the row."""
         said, cost = np.zeros(count), np.zeros(count)
         for part in folds(examples.groups, config.linear.folds, config.fit.seed):
             its = list(part)
-            found = learn(sorted(set(range(count)) - set(its)), strength)
+            found, length = learn(sorted(set(range(count)) - set(its)), strength)
             said[its] = np.asarray(gaps[its] @ found.weight)
-            cost[its] = found.loss(said[its], examples.targets[its], examples.annotators[its], ties)
+            together = said[its] + np.asarray(gaps[its] @ length)  # the sum is what is fitted to preferences
+            cost[its] = found.loss(together, examples.targets[its], examples.annotators[its], ties)
         return said, cost
 
     tried = {strength: unseen(strength) for strength in config.linear.strengths}
     strength = strongest(list(tried), lambda it: float(tried[it][1].mean()))
-    model = learn(range(count), strength)
+    model, length = learn(range(count), strength)
     said, doubted = tried[strength][0], unsure(torch.from_numpy(examples.targets), pairs=True).numpy()
     scale = temperature(lambda it: model.loss(said / it, doubted, examples.annotators, ties))
     weight = model.weight / scale
     # Comparisons say nothing of where zero is: put it at the mean of what was compared.
     centre = float(np.asarray(x @ weight).mean())
     scorer = LinearScorer(["reward"], "independent", features, weight[None], np.array([-centre]))
+    other = LinearScorer(["length"], "independent", features, length[None] / scale, np.zeros(1))
     facts: dict[str, Any] = {"strength": strength, "temperature": scale, "features": features.width}
     facts["unseen_loss"] = {str(each): float(cost.mean()) for each, (_, cost) in tried.items()}
     if ties != "none":
         facts["tie_strength"] = model.tie
     if examples.people:
         facts["reliability"] = dict(zip(examples.people, model.reliability.tolist(), strict=True))
-    return Estimate(scorer, facts)
+    return Estimate(scorer, facts, other if config.fit.odin else None)
 
 
 def crossed(groups: Sequence[str], config: FitConfig, learn: Callable[[Rows], Callable[[Rows], Array]]) -> Array:

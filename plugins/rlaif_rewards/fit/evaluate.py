@@ -113,8 +113,13 @@ def judged(scorer: Instrument, held: Labelled | Preferences, positive: int = 1) 
         logits = scorer.read(held.shown).logits.double()
         chances = logits.softmax(1) if scorer.problem == "exclusive" else logits.sigmoid()
         return said_of_labels(_whole(chances.numpy()), held, positive)
+    return said_of_pairs(gaps_of(scorer, held), held)
+
+
+def gaps_of(scorer: Instrument, held: Preferences) -> Array:
+    """[N]: by how much the chosen answers are rewarded more."""
     rewards = scorer.read((*held.chosen, *held.rejected)).logits.double()[:, 0].numpy()
-    return said_of_pairs(_whole(rewards[: len(held)] - rewards[len(held) :]), held)
+    return _whole(rewards[: len(held)] - rewards[len(held) :])
 
 
 def _whole(values: Array) -> Array:

@@ -1,7 +1,8 @@
 """From a config to a folder: read, split, fit, measure beside a baseline, and write what was found.
 
 The folder is whole or absent. Beside the model it holds `fit.json` (how to read it), `report.json` (what it is worth),
-`calibration.json` (what its probabilities are worth) and `config.toml`.
+`calibration.json` and `reliability.svg` (what its probabilities are worth), and `config.toml`.
+Members of an ensemble are folders in it, each with a `fit.json` of its own.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 
 from rlaif_core import ConfigError, DataError
 from rlaif_core.errors import suggest
 from rlaif_core.files import replace_folder, writing
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import READERS, Labelled, Preferences
-from rlaif_rewards.fit.estimate import estimate
-from rlaif_rewards.fit.evaluate import Said, baseline, by_length, judged, measured
+from rlaif_rewards.fit.estimate import Estimate
+from rlaif_rewards.fit.evaluate import Said, baseline, by_length, measured, said_of_pairs
+from rlaif_rewards.fit.members import members, together
+from rlaif_rewards.fit.odin import correlation, lengths
+from rlaif_rewards.fit.plot import reliability_plot
 from rlaif_rewards.fit.split import Split, contradictions, split
-from rlaif_rewards.fit.train import train
+from rlaif_rewards.fit.train import Trainee
 from rlaif_rewards.scorer import FITTED, FORMAT, load_scorer
 
-REPORT, CALIBRATION = "report.json", "calibration.json"
+REPORT, CALIBRATION, PLOT = "report.json", "calibration.json", "reliability.svg"
 Examples = Labelled | Preferences
 
 
@@ -53,23 +58,35 @@ def fit(config: FitConfig, tell: Callable[[str], None] = lambda _: None) -> Fitt
     with writing(aside):
         aside.mkdir(parents=True)
     try:
-        facts = _model(expanded, learnt, aside, tell)
-        scorer = load_scorer(str(aside), batch=expanded.fit.batch, device=expanded.fit.device)
-        said = judged(scorer, held, positive)
-        compared: dict[str, Said] = {expanded.fit.kind: said, "TF-IDF baseline": baseline(learnt, held, positive)}
+        found = _models(expanded, learnt, aside, tell)
+        scorers = [
+            load_scorer(str(aside / name), batch=expanded.fit.batch, device=expanded.fit.device) for name in found
+        ]
+        each, said, apart = together(scorers, held, positive)
+        compared: dict[str, Said] = {expanded.fit.kind: said, **(dict(zip(found, each, strict=True)) if apart else {})}
+        facts: dict[str, Any] = {"fitting": next(iter(found.values())).facts}
+        if apart:
+            facts = {"fitting": {name: its.facts for name, its in found.items()}, "members": {**apart, "of": [*found]}}
+        if expanded.fit.odin and isinstance(held, Preferences):
+            first = next(iter(found.values()))
+            compared["without ODIN"], facts["length_correlation"] = _without_odin(expanded, learnt, held, first, tell)
+        compared["TF-IDF baseline"] = baseline(learnt, held, positive)
         if isinstance(learnt, Preferences) and isinstance(held, Preferences):
             compared["length alone"] = by_length(learnt, held)
         report = {
             **_counts(expanded, examples, parts, positive),
             "rows": {name: measured(its) for name, its in compared.items()},
-            "fitting": facts,
+            **facts,
         }
         own = report["rows"][expanded.fit.kind]
-        calibration = {"temperature": facts["temperature"]}
+        temperatures = [its.facts["temperature"] for its in found.values()]
+        calibration = {"temperature": temperatures if apart else temperatures[0]}
         calibration |= {name: own[name] for name in ("ece", "brier", "log_loss", "reliability")}
         with writing(aside):
             _write(aside / REPORT, report)
             _write(aside / CALIBRATION, calibration)
+            title = f"{expanded.fit.kind} on {len(held)} rows held out"
+            (aside / PLOT).write_text(reliability_plot(own["reliability"], title), encoding="utf-8")
             (aside / "config.toml").write_text(tomli_w.dumps(config.tables()), encoding="utf-8")
         replace_folder(aside, out)
     finally:
@@ -88,18 +105,38 @@ def positive_of(config: FitConfig, examples: Examples) -> int:
     return examples.labels.index(config.fit.positive)
 
 
-def _model(config: FitConfig, learnt: Examples, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Fit, and write the model and its `fit.json`."""
-    if config.fit.kind == "transformer":
-        trainee, facts = train(config, learnt, tell)
-        stated = trainee.save(folder)
-    else:
-        found = estimate(config, learnt)
-        stated, facts = found.scorer.save(folder), found.facts
+def _models(
+    config: FitConfig, learnt: Examples, folder: Path, tell: Callable[[str], None]
+) -> dict[str, Estimate | Trainee]:
+    """Fit, and write every model with its `fit.json`; by the names of their folders, "" where there is one alone."""
     told = {"format": FORMAT, "kind": config.fit.kind, "target": config.fit.target, "framing": config.framing}
-    with writing(folder):
-        _write(folder / FITTED, {**told, **stated})
-    return facts
+    found: dict[str, Estimate | Trainee] = {}
+    for number, its in enumerate(members(config, learnt, tell)):
+        name = f"member-{number}" if config.fit.members > 1 else ""
+        with writing(folder):
+            (folder / name).mkdir(exist_ok=True)
+            _write(folder / name / FITTED, {**told, **its.save(folder / name)})
+        found[name] = its
+    if len(found) > 1:
+        _write(folder / FITTED, {**told, "members": [*found]})
+    return found
+
+
+def _without_odin(
+    config: FitConfig, learnt: Examples, held: Preferences, found: Estimate | Trainee, tell: Callable[[str], None]
+) -> tuple[Said, dict[str, float]]:
+    """What the same fit without a length head says of pairs held out, and how all heads correlate with length there:
+    before is without it, after are the head that is kept and the one that is not."""
+    tell("the same without ODIN, to compare")
+    alone = config.model_copy(update={"fit": config.fit.model_copy(update={"odin": False, "members": 1})})
+    plain = next(members(alone, learnt, tell))
+    shown = (*held.chosen, *held.rejected)
+    before, after, long = plain.heads(shown)[:, 0], found.heads(shown), torch.from_numpy(lengths(shown))
+    said = {"before": before, "after": after[:, 0], "length_head": after[:, 1]}
+    count = len(held)
+    return said_of_pairs(before[:count] - before[count:], held), {
+        name: float(correlation(torch.from_numpy(its), long)) for name, its in said.items()
+    }
 
 
 def _counts(config: FitConfig, examples: Examples, parts: Split, positive: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from rlaif_rewards.fit.losses import Ties, cross_entropy, flips, margin, outcome
 Array = NDArray[np.float64]
 TRUSTING, PRIOR = 2.0, 5.0
 """Annotators are taken to be right at log-odds of 2 (88 %) until they are seen, as if 5 pairs had said so."""
+LIGHT = 1e-3
+"""The penalty on what weights are kept apart from, where that on weights is 1."""
 HOTTEST = 100.0
 """A temperature lies between this and its inverse; where nothing is wrong the likeliest would be 0."""
 
@@ -76,11 +78,13 @@ def _denoised(features: Matrix, targets: Array, strength: float, weights: Array,
 
 @dataclass(frozen=True, slots=True)
 class Preferring:
-    """A linear utility: weight [D], the fitted strength of ties, and how often each annotator is right [A]."""
+    """A linear utility: weight [D], the fitted strength of ties, how often each annotator is right [A], and how much
+    was to be added of what the weights are kept apart from."""
 
     weight: Array
     tie: float
     reliability: Array
+    share: float
 
     def loss(self, differences: Array, targets: Array, annotators: NDArray[np.int64], ties: Ties) -> float:
         """The mean negative log-likelihood of differences [N] of utilities."""
@@ -100,20 +104,26 @@ def prefer(
     annotators: NDArray[np.int64],
     people: int,
     ties: Ties,
+    apart: Array | None = None,
 ) -> Preferring:
     """Utilities whose differences, differences [N, D] @ weight, make targets [N, 3] likely; see `losses`.
 
-    The penalty identifies what comparisons leave open: where the graph of comparisons is not connected, each part has
-    its mean at 0.
+    The weights are orthogonal to `apart` [D], of which instead so much is added to them, at next to no penalty, as
+    makes the targets likeliest. The penalty identifies what comparisons leave open: where the graph of comparisons is
+    not connected, each part has its mean at 0.
     """
-    differences, spread_out = _condensed(differences)
-    width = differences.shape[1]
+    count = differences.shape[0]
+    apart = np.zeros(differences.shape[1]) if apart is None else apart
+    more = np.asarray(differences @ apart)
+    known, spread_out = _condensed(_above(differences, apart) if apart.any() else differences)
+    differences, width = known[:count], known.shape[1]
+    free = _free_of(known[count:])
     true, lead = torch.from_numpy(targets), torch.from_numpy(margins)
-    start = np.concatenate([np.zeros(width), [-0.5], np.full(people, TRUSTING)])
+    start = np.concatenate([np.zeros(width), [0.0, -0.5], np.full(people, TRUSTING)])
 
     def value(flat: Array) -> tuple[float, Array]:
-        w = flat[:width]
-        gaps = torch.from_numpy(np.asarray(differences @ w)).requires_grad_()
+        w, share, flat = free(flat[:width]), float(flat[width]), np.delete(flat, width)
+        gaps = torch.from_numpy(np.asarray(differences @ w) + share * more).requires_grad_()
         rest = torch.from_numpy(flat[width:].copy()).requires_grad_()
         logp = outcomes(margin(gaps, true, lead), ties=ties, strength=_tie(rest[0], ties))
         if people:
@@ -124,12 +134,30 @@ def prefer(
             told = right * rest[1:].sigmoid().log() + (1 - right) * (-rest[1:]).sigmoid().log()
             loss = loss - strength * PRIOR * told.sum()
         pull, slope = torch.autograd.grad(loss, (gaps, rest))
-        gradient = np.concatenate([np.asarray(differences.T @ pull.numpy()) + w, slope.numpy()])
-        return loss.item() + 0.5 * float((w**2).sum()), gradient
+        own = free(np.asarray(differences.T @ pull.numpy())) + w
+        gradient = np.concatenate([own, [float(pull.numpy() @ more) + LIGHT * share], slope.numpy()])
+        return loss.item() + 0.5 * float((w**2).sum() + LIGHT * share**2), gradient
 
     found = _minimum(value, start)
-    tie = float(_tie(torch.tensor(found[width]), ties))
-    return Preferring(spread_out(found[:width]), tie, 1 / (1 + np.exp(-found[width + 1 :])))
+    tie = float(_tie(torch.tensor(found[width + 1]), ties))
+    reliability = 1 / (1 + np.exp(-found[width + 2 :]))
+    return Preferring(spread_out(free(found[:width])), tie, reliability, float(found[width]))
+
+
+def _above(rows: Matrix, more: Array) -> Matrix:
+    """Rows [N, D] with one more, [D], below."""
+    if sparse.issparse(rows):
+        return sparse.vstack([rows, sparse.csr_matrix(more[None])], format="csr")
+    return np.vstack([rows, more])
+
+
+def _free_of(direction: Matrix) -> Callable[[Array], Array]:
+    """What makes weights [D] orthogonal to a direction [1, D] of any length; to none where it is [0, D]."""
+    if not direction.shape[0]:
+        return lambda weight: weight
+    row = np.asarray(direction.toarray() if sparse.issparse(direction) else direction)[0]
+    unit = row / np.linalg.norm(row)
+    return lambda weight: weight - unit * (unit @ weight)
 
 
 def _condensed(x: Matrix) -> tuple[Matrix, Callable[[Array], Array]]:

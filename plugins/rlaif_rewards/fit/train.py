@@ -6,14 +6,17 @@ validation rows best is divided into the head. The folder is an ordinary one of 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlaif_core import TrainingError
@@ -23,22 +26,27 @@ from rlaif_rewards.fit.data import Labelled, Preferences
 from rlaif_rewards.fit.estimate import shares
 from rlaif_rewards.fit.losses import centring, cross_entropy, flips, margin, outcomes, preference, swayed, unsure
 from rlaif_rewards.fit.newborn import begin
+from rlaif_rewards.fit.odin import entangled, lengths, overlap
 from rlaif_rewards.fit.regress import PRIOR, TRUSTING, temperature
 from rlaif_rewards.fit.split import split
 from rlaif_rewards.reading import Encoded, Reader, Shown, batched, positions_of, spare_padding
 
 Examples = Labelled | Preferences
+Array = NDArray[np.float64]
 
 
 class Trainee:
     """A model in training: texts in, logits out; and what is learnt beside its weights (ties, annotators)."""
 
-    def __init__(self, config: FitConfig, examples: Examples) -> None:
+    def __init__(self, config: FitConfig, examples: Examples, member: int = 0) -> None:
+        self.member = member
         self.config, self.table = config, config.transformer
-        labels = examples.labels if isinstance(examples, Labelled) else ("reward",)
+        self.facts: dict[str, Any] = {}  # what training found out, for the report
+        rewards = ("reward", "length") if config.fit.odin else ("reward",)
+        labels = examples.labels if isinstance(examples, Labelled) else rewards
         texts = [text for row in range(len(examples)) for text in examples.texts(row)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.fit.seed)
+            torch.manual_seed(config.fit.seed + (member if config.fit.start == "several" else 0))
             self.model, self.tokeniser = begin(self.table, labels, ["\n".join(text).strip() for text in texts])
         self.model = self.model.to(device_of(config.fit.device))
         self.reader = Reader(
@@ -68,14 +76,14 @@ class Trainee:
         return [self.reader.encode(each) for each in shown]
 
     def losses(self, logits: Tensor, examples: Examples, *, learning: bool = True) -> Tensor:
-        """[B] of logits [B, L], or of rewards [2B, 1], the chosen ones first; else as calibration has them: without
-        what regularises, and with a doubt."""
+        """[B] of logits [B, L], or of rewards [2B, heads], the chosen ones first, whose heads are added up; else as
+        calibration has them: without what regularises, and with a doubt."""
         true = torch.from_numpy(examples.targets).float().to(logits.device)
         true = true if learning else unsure(true, pairs=isinstance(examples, Preferences))
         if isinstance(examples, Labelled):
             noise = self._noise.to(logits.device) if self._noise is not None else None
             return (true @ self._shares.to(logits.device)) * cross_entropy(logits, true, noise)
-        first, second = logits[:, 0].chunk(2)
+        first, second = logits.sum(1).chunk(2)
         leads = torch.from_numpy(examples.margins).float().to(logits.device)
         gaps = margin(first - second, true, leads) if learning else first - second
         ties = self.config.fit.ties
@@ -84,7 +92,27 @@ class Trainee:
         if len(self.trust):
             logp = swayed(logp, self.trust.sigmoid().to(logits.device)[torch.from_numpy(examples.annotators)])
         found = preference(logp, true)
-        return found + self.table.centring * centring(first, second) if learning else found
+        if not learning:
+            return found
+        return found + self.table.centring * centring(first, second) + self._apart(logits, examples)
+
+    def _apart(self, heads: Tensor, examples: Preferences) -> Tensor | float:
+        """What keeps quality from length, a scalar; 0 where there is one head."""
+        if not self.config.fit.odin:
+            return 0.0
+        long = torch.from_numpy(lengths((*examples.chosen, *examples.rejected))).float().to(heads.device)
+        both = self.table.orthogonality * overlap(self.head.weight)
+        return self.table.decorrelation * entangled(heads, long) + both
+
+    @property
+    def head(self) -> torch.nn.Linear:
+        """What turns states into logits."""
+        linear = [module for module in self.model.modules() if isinstance(module, torch.nn.Linear)]
+        return next(module for module in reversed(linear) if module.out_features == self.model.config.num_labels)
+
+    def heads(self, shown: Sequence[Shown]) -> Array:
+        """[N, heads]: what each head of a reward model says."""
+        return self.said(self.encode(shown)).double().numpy()
 
     def parameters(self) -> list[dict[str, Any]]:
         """Groups for AdamW; the few numbers beside the model move faster, and nothing pulls them to 0."""
@@ -104,49 +132,70 @@ class Trainee:
 
     def cool(self, scale: float) -> None:
         """Divide what the head says by `scale`."""
-        heads = [module for module in self.model.modules() if isinstance(module, torch.nn.Linear)]
-        head = next(module for module in reversed(heads) if module.out_features == self.model.config.num_labels)
         with torch.no_grad():
-            for parameter in head.parameters():
+            for parameter in self.head.parameters():
                 parameter.div_(scale)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """For as long as it is entered, only the first head is there."""
+        head, names = self.head, dict(self.model.config.id2label)
+        whole = [parameter.data for parameter in head.parameters()]
+        for parameter in head.parameters():
+            parameter.data = parameter.data[:1].clone()
+        self._named(head, {0: names[0]})
+        try:
+            yield
+        finally:
+            for parameter, values in zip(head.parameters(), whole, strict=True):
+                parameter.data = values
+            self._named(head, names)
+
+    def _named(self, head: torch.nn.Linear, names: dict[int, str]) -> None:
+        head.out_features = self.model.num_labels = len(names)
+        self.model.config.id2label, self.model.config.label2id = names, {name: at for at, name in names.items()}
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the transformers folder; what belongs into `fit.json` is returned."""
         self.model.config.pad_token_id = self.tokeniser.pad_token_id
-        with quiet():
+        with quiet(), self._alone() if self.config.fit.odin else contextlib.nullcontext():
             self.model.eval().save_pretrained(folder)
             self.tokeniser.save_pretrained(folder)
+            labels = list(self.model.config.id2label.values())
         limit = self.reader.limit + self.table.append_eos
         return {
-            "labels": list(self.model.config.id2label.values()),
+            "labels": labels,
             "max_length": limit,
             "append_eos": self.table.append_eos,
         }
 
 
-def train(config: FitConfig, examples: Examples, tell: Callable[[str], None]) -> tuple[Trainee, dict[str, Any]]:
-    """Train on the examples but for those of validation; `tell` hears of each epoch. Also returns facts to report."""
+def train(config: FitConfig, examples: Examples, tell: Callable[[str], None], *, member: int = 0) -> Trainee:
+    """Train on the examples but for those of validation; `tell` hears of each epoch. Another `member` is trained by
+    another order and dropout."""
     table, seed = config.transformer, config.fit.seed
     parts = split(examples, table.validation, seed + 1)
     learnt, checked = examples.take(parts.learnt), examples.take(parts.held)
     with torch.random.fork_rng(devices=[]):
-        trainee = Trainee(config, examples)
-        torch.manual_seed(seed)
+        trainee = Trainee(config, examples, member)
+        torch.manual_seed(seed + member)
         curve = _epochs(trainee, learnt, checked, tell)
     said = trainee.said(trainee.encode(_all(checked)))
 
     @torch.no_grad()
     def loss(scale: float) -> float:
-        return float(trainee.losses(said / scale, checked, learning=False).mean())
+        # Of two heads the first is what will be asked.
+        asked = said[:, :1] if isinstance(checked, Preferences) else said
+        return float(trainee.losses(asked / scale, checked, learning=False).mean())
 
     scale = temperature(loss)
     trainee.cool(scale)
-    facts: dict[str, Any] = {"temperature": scale, "validation_loss": curve, "validation_rows": len(checked)}
+    trainee.facts = facts = {"temperature": scale, "validation_loss": curve, "validation_rows": len(checked)}
     if config.fit.ties != "none":
         facts["tie_strength"] = trainee.tie.item()
     if isinstance(examples, Preferences) and examples.people:
         facts["reliability"] = dict(zip(examples.people, trainee.trust.sigmoid().tolist(), strict=True))
-    return trainee, facts
+    return trainee
 
 
 def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callable[[str], None]) -> list[float]:
@@ -157,7 +206,7 @@ def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callabl
     steps = table.epochs * math.ceil(len(learnt) / table.batch)
     warmup = max(int(table.warmup * steps), 1)
     pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / warmup, 1) * (1 - step / steps))
-    draw, count = random.Random(trainee.config.fit.seed), len(learnt)
+    draw, count = random.Random(trainee.config.fit.seed + trainee.member), len(learnt)
 
     def validation() -> float:
         with torch.no_grad():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlaif_core.cli import main
-from rlaif_rewards.fit.command import notes
+from rlaif_rewards.fit.command import after, notes
 from rlaif_rewards.fit.data import Labelled
 
 REPORT = {"learnt": 8, "held_out": 2, "groups": 10, "left_out_because_held_out_too": 0, "contradicting_rows": 0}
@@ -56,4 +56,20 @@ def test_what_is_wrong_with_the_rows_is_said_in_words() -> None:
     assert notes(odd)[1:] == [
         "3 rows were left out, because a text of theirs is held out too",
         "2 rows contradict another one of the same text, as '\\x1b[2J' does",
+    ]
+
+
+def test_what_is_fitted_is_named_with_all_members() -> None:
+    assert after({"target": "classifier"}, "out") == ['use it in [[rewards]]: use = "classifier", model = "out"']
+    told = {
+        "target": "reward_model",
+        "length_correlation": {"before": 0.4, "after": -0.01, "length_head": 0.9},
+        "members": {"of": ["member-0", "member-1"], "spread": 0.25, "disagreement": 0.1},
+    }
+    assert after(told, "out") == [
+        "correlation with length, held out: -0.010, without ODIN +0.400, of the length head +0.900",
+        "2 members: 0.250 apart on the mean (standard deviation), and of two of them one decides otherwise in 10.0% of "
+        "the rows held out",
+        'use it in [[rewards]]: use = "reward_model", model = "out/member-0"',
+        'use it in [[rewards]]: use = "reward_model", model = "out/member-1"',
     ]

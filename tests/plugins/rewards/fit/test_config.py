@@ -13,8 +13,9 @@ LABEL = {"label": "class"}
 
 def test_little_need_be_said() -> None:
     config = FitConfig.of({"data": LABEL, "fit": {"kind": "tfidf"}})
-    assert (config.framing, config.fit.target, config.data.text) == ("none", "classifier", "text")
+    assert (config.framing, config.fit.target) == ("none", "classifier")
     assert FitConfig.of({"data": {**LABEL, "prompt": "q"}, "fit": {"kind": "tfidf"}}).framing == "pair"
+    assert FitConfig.of({"data": {}, "fit": {"kind": "tfidf", "target": "reward_model"}}).framing == "pair"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,12 @@ def test_little_need_be_said() -> None:
         ({"data": LABEL, "fit": {"kind": "tfidf"}, "linear": {"words": [], "characters": []}}, "are both empty"),
         ({"data": LABEL, "fit": {"kind": "tfidf"}, "linear": {"strengths": [0]}}, "strengths.0' is wrong"),
         ({"data": LABEL, "fit": {"kind": "transformer"}, "transformer": {"heads": 3}}, "is no even multiple of 3"),
+        (
+            {"data": {"format": "stepwise"}, "fit": {"kind": "tfidf", "target": "reward_model"}},
+            r"\[data\] format = 'stepwise' records no two answers to compare; a reward model learns from 'preference'",
+        ),
+        ({"data": {**LABEL, "columns": {"completion": "a"}}, "fit": {"kind": "tfidf"}}, "format and columns are a rew"),
+        ({"data": LABEL, "fit": {"kind": "tfidf", "odin": True}}, "odin keeps length out of a reward model; a class"),
         ({"data": {"tie": "t"}, "fit": {"kind": "tfidf", "target": "reward_model"}}, "tie wants a model of ties"),
     ],
 )

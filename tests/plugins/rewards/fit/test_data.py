@@ -12,7 +12,12 @@ from rlaif_rewards.fit.config import DataTable
 from rlaif_rewards.fit.data import labelled, preferences
 
 GOOD = {"text": "a b", "label": "x"}
-PAIR = {"chosen": "yes", "rejected": "no"}
+PAIR = {"prompt": "why ?", "chosen": "yes", "rejected": "no"}
+ASKED = [{"role": "user", "content": "why ?"}]
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
 
 
 def table(folder: Path, rows: list[dict[str, Any]], **columns: Any) -> DataTable:
@@ -96,10 +101,13 @@ def test_a_vote_by_nobody_is_no_label(tmp_path: Path) -> None:
 
 
 def test_pairs_of_every_kind(tmp_path: Path) -> None:
-    found = preferences(table(tmp_path, [PAIR, {"chosen": "b", "rejected": "a"}]))
+    found = preferences(table(tmp_path, [PAIR, {"prompt": "how ?", "chosen": "b", "rejected": "a"}]))
     assert found.targets.tolist() == [[1, 0, 0]] * 2
     assert (found.people, found.annotators.tolist(), found.margins.tolist()) == ((), [-1, -1], [0, 0])
-    rows = [{**PAIR, "t": False, "m": 2, "who": "b"}, {**PAIR, "rejected": "yes", "t": True, "m": 0.5, "who": "a"}]
+    rows = [
+        {**PAIR, "t": False, "m": 2, "who": "b"},
+        {**PAIR, "rejected": "yes", "chosen": "y", "t": True, "m": 0.5, "who": "a"},
+    ]
     found = preferences(table(tmp_path, rows, tie="t", margin="m", annotator="who"))
     assert found.targets.tolist() == [[1, 0, 0], [0, 1, 0]]
     assert (found.people, found.annotators.tolist(), found.margins.tolist()) == (("a", "b"), [1, 0], [2, 0.5])
@@ -110,15 +118,25 @@ def test_pairs_of_every_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "columns", "complaint"),
     [
-        ({**PAIR, "rejected": ""}, {}, "row-0: column 'rejected' is empty"),
-        ({"chosen": "a"}, {}, "row-0: column 'rejected' is missing. Columns: "),
-        ({"chosen": "a", "rejected": "a"}, {}, "row-0: column 'rejected' holds the same text as 'chosen', so neither"),
+        ({**PAIR, "rejected": ""}, {}, "line 1: column 'rejected' holds an empty answer"),
+        (
+            {"prompt": "why ?", "chosen": "a"},
+            {},
+            r"'row-0': its row records no answers; columns: chosen\..* name them with \[data\]",
+        ),
+        ({**PAIR, "rejected": "yes"}, {}, "line 1: columns 'chosen' and 'rejected' hold the same answer, so neither"),
+        ({"chosen": "a", "rejected": "b"}, {}, r"share no beginning; name its column with \[data\] prompt"),
+        ({"prompt": "why ?", "answers": ["a", "b"], "scores": [1, 1]}, {}, "none of 1 rows records two answers whose"),
         ({**PAIR, "m": math.nan}, {"margin": "m"}, "row-0: column 'm' is NaN, but must be 0 or more"),
         ({**PAIR, "m": "nan"}, {"margin": "m"}, "row-0: column 'm' is 'nan', but must be 0 or more"),
         ({**PAIR, "m": -1}, {"margin": "m"}, "row-0: column 'm' is -1, but must be 0 or more"),
         ({**PAIR, "p": 1.2}, {"probability": "p"}, "row-0: column 'p' is 1.2, but must be a probability"),
         ({**PAIR, "t": "perhaps"}, {"tie": "t"}, "row-0: column 't' is 'perhaps', but must be true or false"),
-        ({**PAIR, "q": "why ?", "chosen": 7}, {"prompt": "q"}, "row-0: column 'chosen' is a int, but must be a text"),
+        (
+            {**PAIR, "q": "why ?", "chosen": 7},
+            {"prompt": "q"},
+            r"column 'chosen' is a int \(7\), but an answer is a text",
+        ),
     ],
 )
 def test_pairs_that_cannot_be_learnt_from(
@@ -126,6 +144,84 @@ def test_pairs_that_cannot_be_learnt_from(
 ) -> None:
     with pytest.raises(DataError, match=complaint):
         preferences(table(tmp_path, [row], **columns))
+
+
+def test_only_what_a_fit_can_be_told_is_advised(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        preferences(table(tmp_path, [PAIR, {**PAIR, "rejected": ""}]))
+    assert str(raised.value).endswith('leave out what cannot be used with [data] broken = "skip"')
+
+
+CHAT = [*ASKED, *said("yes")], [*ASKED, *said("no")]
+HUMAN = "\n\nHuman: why ?\n\nAssistant: "
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        (PAIR, {}),
+        ({"prompt": ASKED, "chosen": said("yes"), "rejected": said("no")}, {}),  # TRL, conversational
+        (dict(zip(("chosen", "rejected"), CHAT, strict=True)), {}),  # TRL, the prompt implicit
+        ({"chosen": f"{HUMAN}yes", "rejected": f"{HUMAN}no"}, {"transcripts": True}),
+        ({"q": "why ?", "best": "yes", "worst": "no"}, {"columns": {"chosen": "best", "rejected": "worst"}}),
+        ({"prompt": "why ?", "answers": ["no", "yes"], "scores": [-0.5, 2]}, {}),
+    ],
+)
+def test_every_format_of_preferences_is_read_as_a_run_reads_it(
+    tmp_path: Path, row: dict[str, Any], options: dict[str, Any]
+) -> None:
+    found = preferences(table(tmp_path, [row], **options, **({"prompt": "q"} if "q" in row else {})))
+    assert (found.chosen[0].answer, found.rejected[0].answer) == ("yes", "no")
+    assert (found.chosen[0].context, found.groups) == ("why ?", ("why ?",))
+    assert [its["content"] for its in found.chosen[0].conversation] == ["why ?", "yes"]
+
+
+def test_of_scored_answers_every_two_that_differ_are_a_pair(tmp_path: Path) -> None:
+    rows = [{"prompt": "why ?", "answers": list("abcd"), "scores": [1, 3, 1, None]}, {**PAIR, "prompt": "x"}]
+    rows[1] = {"prompt": "how ?", "answers": ["e", "e"], "scores": [0, 1]}
+    found = preferences(table(tmp_path, rows))
+    assert [(one.answer, other.answer) for one, other in zip(found.chosen, found.rejected, strict=True)] == [
+        ("b", "a"),
+        ("b", "c"),
+    ]
+    with pytest.raises(DataError, match="answers with scores say themselves which is the better one"):
+        preferences(table(tmp_path, rows, margin="m"))
+
+
+def test_conversations_that_begin_alike_are_of_one_group(tmp_path: Path) -> None:
+    system = [{"role": "system", "content": "be kind"}]
+    rows = [
+        {"prompt": [*system, *ASKED], "chosen": said("a"), "rejected": said("b")},
+        {
+            "prompt": [*ASKED, *said("a"), {"role": "user", "content": "so ?"}],
+            "chosen": said("c"),
+            "rejected": said("d"),
+        },
+    ]
+    assert preferences(table(tmp_path, rows)).groups == ("why ?", "why ?")
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"prompt": "why ?", "completion": "yes"}, {"prompt": "prompt"}),
+        ({"prompt": ASKED, "completion": said("yes")}, {"prompt": "prompt"}),
+        ({"messages": [*ASKED, *said("yes")]}, {"prompt": "messages"}),
+        ({"prompt": "why ?", "answer": "yes"}, {"prompt": "prompt", "text": "answer"}),
+    ],
+)
+def test_an_answer_is_classified_behind_its_prompt(
+    tmp_path: Path, row: dict[str, Any], columns: dict[str, str]
+) -> None:
+    found = labelled(table(tmp_path, [{**row, "label": value} for value in (0, 1)], label="label", **columns))
+    assert (found.shown[0].context, found.shown[0].answer, found.groups[0]) == ("why ?", "yes", "why ?")
+    assert found.labels == ("0", "1")
+
+
+def test_an_answer_that_is_none_is_told_by_its_own_name(tmp_path: Path) -> None:
+    rows = [{"prompt": "why ?", "a": 7, "label": 1}, {"prompt": "why ?", "a": "so", "label": 0}]
+    with pytest.raises(DataError, match=r"row-0: column 'a' is a int \(7\), but an answer is a text"):
+        labelled(table(tmp_path, rows, label="label", prompt="prompt", text="a"))
 
 
 def test_rows_without_a_text_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,46 @@ def test_a_fitted_reward_model_serves_as_a_reward(pairs: Preferences, tmp_path: 
     check_reward(source)
 
 
+@pytest.mark.parametrize("kind", ["tfidf", "transformer"])
+def test_odin_is_told_beside_the_same_fit_without_it(tmp_path: Path, kind: str) -> None:
+    draw = random.Random(0)
+    rows = []
+    for number in range(160):
+        good, long = (draw.random() < 0.5 for _ in range(2))
+        one, other = (
+            " ".join([word, *draw.choices(["on", "a", "it", "no"], k=size)])
+            for word, size in ((("oaf", "gem")[good], (4, 12)[long]), (("gem", "oaf")[good], (12, 4)[long]))
+        )
+        first = long if number % 2 else good
+        better, worse = (one, other) if first else (other, one)
+        rows.append({"prompt": f"is it {number}", "chosen": better, "rejected": worse})
+    path = written(tmp_path / "pairs.jsonl", rows)
+    done = fit(config(path, tmp_path / "out", kind=kind, target="reward_model", odin=True))
+    assert list(done.report["rows"]) == [kind, "without ODIN", "TF-IDF baseline", "length alone"]
+    found = done.report["length_correlation"]
+    assert set(found) == {"before", "after", "length_head"}
+    assert abs(found["after"]) < abs(found["before"])
+    assert found["length_head"] > 0.5
+    check_reward(RewardModel(str(done.folder)))
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "transformer"])
+def test_members_of_an_ensemble_are_folders_and_are_measured_together(
+    pairs: Preferences, tmp_path: Path, kind: str
+) -> None:
+    options: dict[str, Any] = {"kind": kind, "target": "reward_model", "members": 3}
+    done = fit(config(answers(pairs, tmp_path), tmp_path / "out", **options))
+    names = [f"member-{number}" for number in range(3)]
+    assert list(done.report["rows"]) == [kind, *names, "TF-IDF baseline", "length alone"]
+    assert (done.report["members"]["of"], list(done.report["fitting"])) == (names, names)
+    assert done.report["members"]["spread"] > 0
+    for name in names:
+        check_reward(RewardModel(str(done.folder / name)))
+    with pytest.raises(ConfigError, match="holds several models; name one of its folders member-0, member-1"):
+        RewardModel(str(done.folder))
+    fit(config(tmp_path / "pairs.jsonl", tmp_path / "out", **options))  # which may replace it
+
+
 def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
     done = fit(config(texts(toy, tmp_path), tmp_path / "out", positive="bad"))
     assert {path.name for path in done.folder.iterdir()} == {
@@ -77,6 +118,7 @@ def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
         "weights.safetensors",
         "report.json",
         "calibration.json",
+        "reliability.svg",
         "config.toml",
     }
     report = json.loads((done.folder / "report.json").read_text())
@@ -146,12 +188,11 @@ def test_what_people_cannot_answer_is_told_from_what_they_can(real_data: Path, t
 
 
 @pytest.mark.real
-def test_preferences_of_people_are_learnt_over_chance(real_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_preferences_of_people_are_learnt_over_chance(real_data: Path, tmp_path: Path) -> None:
     data = {
         "files": str(real_data / "data" / "pref_hh_harmless.jsonl"),
-        "map": f"{repository / 'examples' / 'hh.py'}:whole",
-        "prompt": "prompt",
-        "group": "opening",
+        "transcripts": True,
+        "broken": "skip",
         "held_out": 0.4,
     }
     fit_ = {"kind": "tfidf", "target": "reward_model", "out": str(tmp_path / "out")}
