@@ -11,10 +11,10 @@ import pytest
 from rlaif_core.offers import KINDS
 from rlaif_core.plugins import Origin, Plugins
 
-PACKAGES = ("builtins", "fusion", "judges", "lumen", "report", "rewards")
+PACKAGES = ("builtins", "fusion", "guards", "judges", "lumen", "report", "rewards")
 NAMES = {
     "policies": "tiny transformers",
-    "actions": "converse replay sample",
+    "actions": "converse quantilise replay sample",
     "judges": "ensemble function openai policy recorded tiny transformers",
     "rewards": (
         "calibration clarification classifier consistency factuality format function grammar ignorance judge keywords "
@@ -23,7 +23,7 @@ NAMES = {
     ),
     "credits": "gae group leave_one_out terminal",
     "optimisers": "dpo grpo ppo reinforce",
-    "observers": "expected_maximum",
+    "observers": "canary exploits expected_maximum kl_budget",
 }
 
 
