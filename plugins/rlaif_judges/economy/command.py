@@ -39,7 +39,7 @@ def ledger(
         return
     table = Table(box=None, padding=(0, 1))
     for name in ("judge", "account"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a name that is cut could be anybody's
     for name in ("calls", "failed", "cached", "tokens in", "tokens out", "cost", "p50", "p95"):
         table.add_column(name, justify="right")
     for its in sums:
