@@ -76,7 +76,7 @@ class TransformersPolicy:
         accelerate(self.module)
         self.model = CausalModel(self.module)
         self._adapters = "trained" if adapter else "fresh" if lora else "none"
-        self._origin = _fingerprint(self.module, tokenizer, fresh=self._adapters == "fresh")
+        self._origin = fingerprint(self.module, tokenizer, fresh=self._adapters == "fresh")
 
     def sampler(self, *, seed: int, step: int, group: int) -> PolicySampler:
         return PolicySampler(self, seed=seed, step=step, group=group)
@@ -255,7 +255,7 @@ def _persistent(module: torch.nn.Module) -> frozenset[str]:
     return frozenset(module.state_dict()) & frozenset(name for name, _ in module.named_buffers())
 
 
-def _fingerprint(module: torch.nn.Module, tokenizer: Any, fresh: bool) -> str:
+def fingerprint(module: torch.nn.Module, tokenizer: Any, *, fresh: bool = False) -> str:
     """A quick hash of the tokenizer and of all parameters: their names, shapes, sums, and values at both ends.
 
     Where what is trained is `fresh`, its values do not count: they are drawn anew with every object, a checkpoint holds

@@ -62,7 +62,8 @@ class PolicySampler:
         chat = self._policy.chat
         group = [number for number, its in enumerate(answers) for _ in its]
         every, texts = [prompts[number] for number in group], [text for its in answers for text in its]
-        rows, ids = [chat.encode(prompt) for prompt in every], [chat.encode_answer(text) for text in texts]
+        encoded = [chat.encode(prompt) for prompt in prompts]  # once each, however many answers it has
+        rows, ids = [encoded[number] for number in group], [chat.encode_answer(text) for text in texts]
         rooms = [self._room(prompt, row) for prompt, row in zip(every, rows, strict=True)]
         drawn = _cut(ids, rooms, chat.pad)
         rollouts = self._rollouts(every, self._unchosen(rows), drawn, group, 1.0, completions=texts)

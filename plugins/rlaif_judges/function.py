@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ class FunctionJudge:
         for question in questions:
             with blame(f"judge function {self.path!r}, asked about prompt {question.prompt.id!r}"):
                 verdict = next(said)
-                if not isinstance(verdict, Verdict):
-                    verdict = Verdict(outcomes=outcomes_of(verdict, len(question.answers)))
-                verdicts.append(verdict)
+                whole = isinstance(verdict, Verdict)
+                outcomes = outcomes_of(verdict.outcomes if whole else verdict, len(question.answers))
+                verdicts.append(replace(verdict, outcomes=outcomes) if whole else Verdict(outcomes=outcomes))
         return verdicts

@@ -21,8 +21,8 @@ class Transformers(Accountable):
 
     read: "logprobs" scores the options of a request as answers to it, in one forward pass; "decision" goes through
     transformers' own decision pipeline (5.23 and later), as "auto" does for a model that was saved as a decision model,
-    which can judge but writes no reasons. mass: below so much probability on all options together, the choice has
-    failed; 0: whatever it is. Other options are those of policy `transformers`.
+    which can judge but writes no reasons, and takes requests one at a time. mass: below so much probability on all
+    options together, the choice has failed; 0: whatever it is. Other options are those of policy `transformers`.
     """
 
     def __init__(
@@ -51,8 +51,21 @@ def _backend(model: str, read: Read, batch: int, mass: float, chat: bool | None,
     from rlaif_judges.backends import decision
 
     if read == "decision" or (read == "auto" and decision.saved_as_one(model)):
-        return decision.Decision(model, batch=batch, **loading)
+        for name, given in (("mass", mass > 0), ("chat", chat is not None)):
+            if given:
+                raise ConfigError(
+                    f"judge transformers: read = 'decision' has no option {name}; drop it, or set read = 'logprobs'"
+                )
+        return decision.Decision(model, **loading)
     policy = TransformersPolicy(model, chat=chat, **loading)
     policy.module.requires_grad_(False)
-    identity = {"backend": "transformers", "weights": policy.state_dict()["origin"], "dtype": loading["dtype"]}
-    return Local(policy, identity=identity | {"chat": chat, "mass": mass}, batch=batch, mass=mass)
+    identity = {
+        "backend": "transformers",
+        "weights": policy.state_dict()["origin"],
+        "dtype": loading["dtype"],
+        "attention": loading["attention"],
+        "chat": policy.chat.use_template,
+        "ends": sorted(policy.chat.ends),
+        "mass": mass,
+    }
+    return Local(policy, identity=identity, batch=batch, mass=mass)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXModel, GPTNeoXPreTrainedModel
 
+from rlaif_core.types import HALF_CHARACTER
 from rlaif_lumen.grammar import Message
 from rlaif_lumen.tokeniser import vocabulary, word_tokeniser
 
@@ -87,8 +88,8 @@ class Transcriber:
         self._ids = vocabulary()
 
     def words(self, text: str) -> list[int]:
-        """Ids of plain text."""
-        ids: list[int] = self._tokeniser.encode(text).ids
+        """Ids of plain text; half a character is one that nobody knows."""
+        ids: list[int] = self._tokeniser.encode(HALF_CHARACTER.sub("\ufffd", text)).ids
         return ids
 
     def __call__(self, messages: Sequence[Message], answer: str) -> list[int]:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from checkpoints import checkpoint, tokeniser
 from rlaif_core import CheckpointError, ConfigError, Prompt, Rollouts, Sampling
-from rlaif_core.policy import TransformersPolicy, _fingerprint
+from rlaif_core.policy import TransformersPolicy, fingerprint
 from rlaif_core.testing import check_policy
 
 PROMPTS = [Prompt(id="a", text="a"), Prompt(id="b", text="What is the time in the old town?")]
@@ -220,14 +220,14 @@ def test_the_state_of_another_model_is_refused(policy_of: Callable[..., Any]) ->
 def test_a_model_is_known_by_all_its_weights_and_by_its_tokenizer(policy_of: Callable[..., Any]) -> None:
     policy = policy_of()
     module, tokenizer = policy.module, policy.chat.tokenizer
-    start = _fingerprint(module, tokenizer, fresh=False)
-    assert _fingerprint(module, tokenizer, fresh=False) == start
+    start = fingerprint(module, tokenizer, fresh=False)
+    assert fingerprint(module, tokenizer, fresh=False) == start
     longest = max(module.parameters(), key=torch.Tensor.numel).detach().flatten()
     longest[longest.numel() // 2] += 1e-3
-    moved = _fingerprint(module, tokenizer, fresh=False)
+    moved = fingerprint(module, tokenizer, fresh=False)
     assert moved != start
     template, tokenizer.chat_template = tokenizer.chat_template, f"{tokenizer.chat_template} "
-    assert _fingerprint(module, tokenizer, fresh=False) != moved
+    assert fingerprint(module, tokenizer, fresh=False) != moved
     tokenizer.chat_template = template
 
 

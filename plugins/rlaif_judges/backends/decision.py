@@ -6,6 +6,8 @@ written.
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
@@ -14,7 +16,7 @@ from typing import Any
 
 from rlaif_core import ConfigError, Failed
 from rlaif_core.errors import first_line
-from rlaif_core.policy import device_of, quiet
+from rlaif_core.policy import device_of, fingerprint, quiet
 from rlaif_judges.asking import Backend, Reply, Request
 
 SETTINGS = ("decision.json", "decision_template.jinja")
@@ -38,9 +40,7 @@ def offered() -> bool:
 class Decision(Backend):
     """The model in `model` behind the decision pipeline."""
 
-    def __init__(
-        self, model: str, *, batch: int, device: str, dtype: str, attention: str | None, revision: str | None
-    ) -> None:
+    def __init__(self, model: str, *, device: str, dtype: str, attention: str | None, revision: str | None) -> None:
         import transformers
 
         if not offered():
@@ -64,7 +64,13 @@ class Decision(Backend):
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
             raise ConfigError(f"judge transformers: {model!r} cannot be loaded: {first_line(error)}") from error
         self._pipeline.model.eval().requires_grad_(False)
-        self._identity = {"backend": "decision", "model": model, "revision": revision, "dtype": dtype}
+        self._identity = {
+            "backend": "decision",
+            "weights": fingerprint(self._pipeline.model, self._pipeline.tokenizer),
+            "settings": json.dumps(vars(self._pipeline.decision_config), default=str, sort_keys=True),
+            "dtype": dtype,
+            "attention": attention,
+        }
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -85,8 +91,12 @@ class Decision(Backend):
                 said = self._pipeline({"state": "\n\n".join(above), "questions": {"choice": asked}})["choice"]
         except (ValueError, RuntimeError, IndexError) as error:
             return Failed(f"the decision pipeline refused it: {first_line(error)}")
+        if left_out := [option for option in request.options if option not in said["probabilities"]]:
+            return Failed(f"the decision pipeline left out {left_out[0]!r}")
         chosen = tuple(float(said["probabilities"][option]) for option in request.options)
-        total = sum(chosen)
+        total = math.fsum(chosen)
+        if not 0 < total < math.inf:
+            return Failed(f"the decision pipeline gave no probabilities: {chosen}")
         return Reply(
             text=said["choice"],
             probabilities=tuple(p / total for p in chosen),

@@ -71,8 +71,7 @@ def examined(
     said = [kind for verdict in verdicts for kind in {type(outcome) for outcome in verdict.outcomes}]
     orders = [_orders(verdict) for verdict in verdicts]
     both = [its for its in orders if its is not None]
-    known = [((m + 1) / 2, float(t > 0)) for m, t in zip(margins, truth, strict=True) if m is not None and t]
-    honest = [(min(max(p, 0.0), 1.0), outcome) for p, outcome in known]
+    honest = _known(margins, truth)
     biases = [its for verdict in verdicts if (its := verdict.measured.get("position_bias")) is not None]
     return Examined(
         judge=judge,
@@ -110,7 +109,7 @@ def calibrated(
 
     Exchanging the answers of a pair still exchanges the probability for its opposite.
     """
-    known = [((m + 1) / 2, float(t > 0)) for m, t in zip(margins, truth, strict=True) if m is not None and t]
+    known = _known(margins, truth)
     if len(known) < 2 * folds:
         return None
     said, outcomes = ([pair[side] for pair in known] for side in (0, 1))
@@ -140,6 +139,13 @@ def agreement(margins: Mapping[str, Margins]) -> tuple[dict[tuple[str, str], flo
     }
     alpha = krippendorff_alpha(list(zip(*signs.values(), strict=True))) if len(names) > 1 else None
     return kappas, alpha
+
+
+def _known(margins: Margins, truth: Margins) -> list[tuple[float, float]]:
+    """Of each pair with a verdict and a better answer the probability that the judge gives to the first one, and
+    whether that is it; a margin beyond -1 or 1 is as sure as can be."""
+    rows = zip(margins, truth, strict=True)
+    return [(min(max((m + 1) / 2, 0.0), 1.0), float(t > 0)) for m, t in rows if m is not None and t]
 
 
 def _margin(verdict: Verdict) -> float | None:

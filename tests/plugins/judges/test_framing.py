@@ -168,3 +168,12 @@ def test_a_long_foreign_text_is_read_in_a_moment() -> None:
 def test_being_made_inert_twice_changes_nothing_but_the_note(text: str) -> None:
     said = inert(text)
     assert inert(said) == said
+
+
+def test_half_a_character_becomes_one_that_can_be_written_down() -> None:
+    assert inert("a\ud800b\udc00") == "a\ufffdb\ufffd"
+    assert inert("\ud83d\ude42") == "🙂"  # two halves that belong together
+
+
+def test_lines_end_in_one_way() -> None:
+    assert inert("a\r\nb\rc\n") == "a\nb\nc\n"

@@ -22,6 +22,9 @@ def mixed(question):
 def wrong(question):
     return [0.5]
 
+def short(question):
+    return rl.Verdict(outcomes=(rl.Score(1.0),))
+
 def slow(question):
     time.sleep(5)
 """
@@ -50,9 +53,10 @@ def test_a_verdict_is_taken_as_it_is(file: str) -> None:
 
 
 def test_too_few_outcomes_name_the_function_and_the_prompt(file: str) -> None:
-    with pytest.raises(FeedbackError, match="returned 1 outcomes for 2 answers") as caught:
-        FunctionJudge(f"{file}:wrong").ask([ask("a", "b")])
-    assert "asked about prompt 'p'" in caught.value.__notes__[0]
+    for name in ("wrong", "short"):
+        with pytest.raises(FeedbackError, match="returned 1 outcomes for 2 answers") as caught:
+            FunctionJudge(f"{file}:{name}").ask([ask("a", "b")])
+        assert "asked about prompt 'p'" in caught.value.__notes__[0]
 
 
 def test_one_that_takes_too_long_is_stopped(file: str) -> None:

@@ -231,6 +231,45 @@ def test_a_minority_of_lost_votes_is_done_without(lost: int, heard: bool) -> Non
         assert "1 votes were not heard" in verdict.outcomes[0].reason
 
 
+def test_half_of_the_votes_is_too_few() -> None:
+    def choose(request: Request):
+        return Failed("unreadable") if request.seed else named(request, "1")
+
+    (verdict,) = judge(choose, votes=2, temperature=1.0)[0].ask([ask("x", form="score")])
+    assert verdict.outcomes == (Failed("unreadable"),)
+
+
+def test_the_margin_that_is_measured_is_that_of_the_orders_before_all_else() -> None:
+    def choose(request: Request):
+        return [0.9, 0.1] if answers_in(request)["A"] == "x" else [0.6, 0.4]
+
+    (tied,) = judge(choose, flips="tie")[0].ask([ask("x", "y")])
+    assert values(tied) == [0.0, 0.0]
+    assert tied.measured["margin"] == pytest.approx(0.3)
+    its = LanguageJudge(Straight(Scripted(choose)), Hygiene(), lambda p: 0.5)
+    (calibrated,) = its.ask([ask("x", "y")])
+    assert values(calibrated) == [0.0, 0.0]
+    assert calibrated.measured["margin"] == pytest.approx(0.3)
+
+
+def test_little_probability_on_the_choices_and_text_that_was_not_shown_are_said() -> None:
+    backend = Scripted(longer)
+    original = backend.answer
+    backend.answer = lambda requests: ((number, replace(said, mass=0.2)) for number, said in original(requests))
+    (verdict,) = LanguageJudge(Straight(backend), Hygiene(longest=100)).ask([ask("x" * 150, "y")])
+    assert "50 characters were not shown" in verdict.outcomes[0].reason
+    assert "only 20% of the judge's probability was on the choices" in verdict.outcomes[0].reason
+
+
+def test_a_reason_says_how_an_answer_did_in_either_place() -> None:
+    def choose(request: Request):
+        return [0.9, 0.1] if answers_in(request)["A"] == "x" else [0.6, 0.4]
+
+    one, other = judge(choose)[0].ask([ask("x", "y")])[0].outcomes
+    assert one.reason == "preferred with 0.65 (0.90 where it was shown first, 0.40 second)"
+    assert other.reason == "preferred with 0.35 (0.60 where it was shown first, 0.10 second)"
+
+
 def test_reasons_are_written_first_and_the_choice_is_made_in_their_light() -> None:
     def choose(request: Request):
         return named(request, "A") if request.options else "The first quotes its source."

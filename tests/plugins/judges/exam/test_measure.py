@@ -126,6 +126,17 @@ def test_calibration_makes_an_overconfident_judge_honest_and_keeps_its_symmetry(
     assert up + down == pytest.approx(1)
 
 
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_margins_that_are_no_probabilities_are_as_sure_as_can_be(kind: str) -> None:
+    """A function may score as it likes; the examination takes what is beyond -1 and 1 for these, and so does this."""
+    truth = [1, -1, 1, 1, -1] * 8
+    wild = [7.0 * t if number % 4 else -3.0 for number, t in enumerate(truth)]
+    tame = [max(-1.0, min(1.0, margin)) for margin in wild]
+    one, other = calibrated(wild, truth, kind), calibrated(tame, truth, kind)
+    assert one.brier_before == other.brier_before == examined("x", said(*wild), truth, pairs(40)).brier
+    assert one.ece_after == other.ece_after
+
+
 def test_too_few_pairs_calibrate_nothing() -> None:
     assert calibrated([0.5] * 9, [1] * 9) is None
     assert calibrated([0.5, None] * 9, [1, 1] * 9) is None
