@@ -63,6 +63,7 @@ class FitTable(Table):
     balanced: bool = False  # labels count alike, however rare they are
     noise: float = Field(default=0.0, ge=0, lt=0.5)  # share of labels that are wrong, any other label being as likely
     ties: Ties = "none"  # how ties are modelled; their strength is fitted
+    ranking: Literal["pairs", "plackett_luce"] = "pairs"  # answers with scores: every two by themselves, or their order
     odin: bool = False  # a head for length is fitted beside the one for quality, and left out (Chen et al. 2024)
     members: int = Field(default=1, ge=1, le=64)  # fits by other chances, each in a folder of its own
     start: Literal["one", "several"] = "one"  # members begin alike, so that weights can be averaged, or each anew
@@ -149,6 +150,11 @@ class FitConfig(Tables):
             data.format not in (None, "preference", "scored"),
             f"[data] format = {data.format!r} records no two answers to compare; a reward model learns from "
             "'preference' or 'scored', a classifier from [data] text and label",
+        )
+        yield (
+            fit.ranking == "plackett_luce" and (data.tie or data.probability or data.margin or data.annotator),
+            "[fit] ranking = 'plackett_luce' is about answers with scores; [data] tie, probability, margin and "
+            "annotator are about pairs",
         )
         if fit.target == "classifier":
             yield fit.odin, "[fit] odin keeps length out of a reward model; a classifier has no such head"

@@ -10,9 +10,9 @@ import contextlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
@@ -58,7 +58,8 @@ class Labelled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """N pairs; targets [N, 3] f64 are the shares of (chosen is better, neither, rejected is better), margins [N] by how
-    much, annotators [N] int64 the place of who said so in `people` (-1: nobody is named)."""
+    much, annotators [N] int64 the place of who said so in `people` (-1: nobody is named). Pairs of one of stages [N]
+    int64 are one answer and all those of its list that are worse."""
 
     chosen: tuple[Shown, ...]
     rejected: tuple[Shown, ...]
@@ -67,13 +68,18 @@ class Preferences:
     annotators: NDArray[np.int64]
     people: tuple[str, ...]
     groups: tuple[str, ...]
+    stages: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the pairs."""
-        its = list(rows)
+        """Some of the pairs; one that is taken twice is of another list the second time."""
+        its, times, seen = list(rows), list[int](), Counter[int]()
+        for row in its:
+            times.append(seen[row])
+            seen[row] += 1
+        _, stages = np.unique(np.stack([self.stages[its], times], 1), axis=0, return_inverse=True)
         return type(self)(
             chosen=tuple(self.chosen[row] for row in its),
             rejected=tuple(self.rejected[row] for row in its),
@@ -82,6 +88,7 @@ class Preferences:
             annotators=self.annotators[its],
             people=self.people,
             groups=tuple(self.groups[row] for row in its),
+            stages=stages.reshape(-1).astype(np.int64),
         )
 
     def texts(self, row: int) -> tuple[tuple[str, str], ...]:
@@ -126,7 +133,11 @@ def preferences(data: DataTable) -> Preferences:
     """The pairs that `[data]` describes: one a row of a chosen and a rejected answer, and of answers with scores every
     two whose scores differ."""
     prompts = _rows(data, column=data.prompt, format=data.format, columns=data.columns)
-    pairs = [(prompt, *pair) for prompt in prompts for pair in _pairs(prompt)]
+    pairs, stages = list[tuple[Prompt, str, str]](), list[int]()
+    for prompt in prompts:
+        for worse_ones in _stages(prompt):
+            stages += [stages[-1] + 1 if stages else 0] * len(worse_ones)
+            pairs += [(prompt, *pair) for pair in worse_ones]
     if not pairs:
         raise DataError(f"none of {len(prompts)} rows records two answers whose scores differ; nothing to compare")
     if data.tie or data.probability or data.margin:
@@ -149,21 +160,19 @@ def preferences(data: DataTable) -> Preferences:
         annotators=np.array([people.index(name) if people else -1 for name in annotators], dtype=np.int64),
         people=people,
         groups=tuple(_group(prompt, its, data) for prompt, its in zip(asked, chosen, strict=True)),
+        stages=np.array(stages, dtype=np.int64),
     )
 
 
-def _pairs(prompt: Prompt) -> list[tuple[str, str]]:
-    """(better, worse) of the answers that a row records with scores."""
+def _stages(prompt: Prompt) -> list[list[tuple[str, str]]]:
+    """[(better, worse)] of each answer that a row records with a score, and all that have less."""
     try:
         recorded = recordings(prompt)
     except DataError as error:
         raise DataError(_ours(str(error))) from error
     said = [(each.text, each.outcome.value) for each in recorded if isinstance(each.outcome, Score)]
-    return [
-        (one, other) if value > worth else (other, one)
-        for (one, value), (other, worth) in combinations(said, 2)
-        if value != worth and one != other
-    ]
+    found = [[(one, other) for other, worth in said if value > worth and one != other] for one, value in said]
+    return [pairs for pairs in found if pairs]
 
 
 def _rows(data: DataTable, **answers: Any) -> list[Prompt]:

@@ -22,7 +22,7 @@ from rlaif_rewards.fit.features import Block, Features, Matrix, Tfidf, together
 from rlaif_rewards.fit.linear import LinearScorer
 from rlaif_rewards.fit.losses import cross_entropy, flips, unsure
 from rlaif_rewards.fit.odin import length_head, lengths
-from rlaif_rewards.fit.regress import Preferring, classify, prefer, strongest, temperature
+from rlaif_rewards.fit.regress import Preferring, Stages, classify, prefer, strongest, temperature
 from rlaif_rewards.fit.split import folds
 from rlaif_rewards.reading import Shown
 
@@ -119,6 +119,10 @@ def _reward_model(config: FitConfig, examples: Preferences, features: Features) 
     count = len(examples)
     gaps: Matrix = x[:count] - x[count:]
     ties, long = config.fit.ties, lengths(shown)
+    stages = examples.stages if config.fit.ranking == "plackett_luce" else None
+
+    def staged(its: Rows) -> Stages:
+        return None if stages is None else stages[list(its)]
 
     def learn(rows: Rows, strength: float) -> tuple[Preferring, Array]:
         """What is preferred, and the weights [D] of the length head, which are 0 where there is none."""
@@ -134,6 +138,7 @@ def _reward_model(config: FitConfig, examples: Preferences, features: Features) 
             people=len(examples.people),
             ties=ties,
             apart=head,
+            stages=staged(its),
         )
         return found, found.share * head
 
@@ -145,7 +150,7 @@ def _reward_model(config: FitConfig, examples: Preferences, features: Features) 
             found, length = learn(sorted(set(range(count)) - set(its)), strength)
             said[its] = np.asarray(gaps[its] @ found.weight)
             together = said[its] + np.asarray(gaps[its] @ length)  # the sum is what is fitted to preferences
-            cost[its] = found.loss(together, examples.targets[its], examples.annotators[its], ties)
+            cost[its] = found.loss(together, examples.targets[its], examples.annotators[its], ties, staged(its))
         return said, cost
 
     tried = {strength: unseen(strength) for strength in config.linear.strengths}

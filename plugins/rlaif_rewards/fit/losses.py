@@ -67,6 +67,22 @@ def preference(logp: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logp.where(targets > 0, 0.0)).sum(-1)
 
 
+def plackett_luce(difference: Tensor, stages: Tensor) -> Tensor:
+    """[N]: of differences [N] to worse answers, those of one stage [N] (any whole numbers) being one answer's to all
+    that are worse in its list: log(1 + sum of exp(-difference)), of which each of them bears its part.
+
+    The sum over the stages of a list is the negative log-likelihood of its order, one answer after the other being
+    taken out as the best of what is left (Plackett 1975); of two answers it is Bradley-Terry's. Equally good answers
+    are not compared.
+    """
+    _, place, sizes = torch.unique(stages, return_inverse=True, return_counts=True)
+    zeros = torch.zeros(len(sizes), dtype=difference.dtype, device=difference.device)
+    most = zeros.scatter_reduce(0, place, -difference.detach(), "amax")  # 0 among them: the answer itself
+    total = (-most).exp().scatter_add(0, place, (-difference - most[place]).exp())
+    each: Tensor = (most + total.log()) / sizes
+    return each[place]
+
+
 def margin(difference: Tensor, targets: Tensor, margins: Tensor) -> Tensor:
     """[N] differences less what the preferred one must lead by (Llama 2, Touvron et al. 2023), before `outcomes`."""
     return difference - margins * (targets[:, 0] - targets[:, 2])

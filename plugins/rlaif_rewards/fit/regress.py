@@ -17,9 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from rlaif_rewards.fit.features import Matrix
-from rlaif_rewards.fit.losses import Ties, cross_entropy, flips, margin, outcomes, preference, swayed
+from rlaif_rewards.fit.losses import Ties, cross_entropy, flips, margin, outcomes, plackett_luce, preference, swayed
 
 Array = NDArray[np.float64]
+Stages = NDArray[np.int64] | None
 TRUSTING, PRIOR = 2.0, 5.0
 """Annotators are taken to be right at log-odds of 2 (88 %) until they are seen, as if 5 pairs had said so."""
 LIGHT = 1e-3
@@ -86,9 +87,13 @@ class Preferring:
     reliability: Array
     share: float
 
-    def loss(self, differences: Array, targets: Array, annotators: NDArray[np.int64], ties: Ties) -> float:
+    def loss(
+        self, differences: Array, targets: Array, annotators: NDArray[np.int64], ties: Ties, stages: Stages = None
+    ) -> float:
         """The mean negative log-likelihood of differences [N] of utilities."""
         gap, true = torch.from_numpy(differences), torch.from_numpy(targets)
+        if stages is not None:
+            return float(plackett_luce(gap, torch.from_numpy(stages)).mean())
         return float(preference(self._said(outcomes(gap, ties=ties, strength=self.tie), annotators), true).mean())
 
     def _said(self, logp: Tensor, annotators: NDArray[np.int64]) -> Tensor:
@@ -105,11 +110,13 @@ def prefer(
     people: int,
     ties: Ties,
     apart: Array | None = None,
+    stages: Stages = None,
 ) -> Preferring:
     """Utilities whose differences, differences [N, D] @ weight, make targets [N, 3] likely; see `losses`.
 
     The weights are orthogonal to `apart` [D], of which instead so much is added to them, at next to no penalty, as
-    makes the targets likeliest. The penalty identifies what comparisons leave open: where the graph of comparisons is
+    makes the targets likeliest. With stages [N] (`losses.plackett_luce`) the first of all pairs is the better one, and
+    nothing else is looked at. The penalty identifies what comparisons leave open: where the graph of comparisons is
     not connected, each part has its mean at 0.
     """
     count = differences.shape[0]
@@ -128,7 +135,8 @@ def prefer(
         logp = outcomes(margin(gaps, true, lead), ties=ties, strength=_tie(rest[0], ties))
         if people:
             logp = swayed(logp, rest[1:].sigmoid()[annotators])
-        loss = strength * preference(logp, true).sum() + 0.0 * rest.sum()
+        each = preference(logp, true) if stages is None else plackett_luce(gaps, torch.from_numpy(stages))
+        loss = strength * each.sum() + 0.0 * rest.sum()
         if people:  # a Beta prior at the odds of TRUSTING, as so many pairs
             right = torch.sigmoid(torch.tensor(TRUSTING, dtype=torch.float64))
             told = right * rest[1:].sigmoid().log() + (1 - right) * (-rest[1:]).sigmoid().log()

@@ -24,7 +24,17 @@ from rlaif_core.policy import device_of, quiet
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import Labelled, Preferences
 from rlaif_rewards.fit.estimate import shares
-from rlaif_rewards.fit.losses import centring, cross_entropy, flips, margin, outcomes, preference, swayed, unsure
+from rlaif_rewards.fit.losses import (
+    centring,
+    cross_entropy,
+    flips,
+    margin,
+    outcomes,
+    plackett_luce,
+    preference,
+    swayed,
+    unsure,
+)
 from rlaif_rewards.fit.newborn import begin
 from rlaif_rewards.fit.odin import entangled, lengths, overlap
 from rlaif_rewards.fit.regress import PRIOR, TRUSTING, temperature
@@ -94,6 +104,8 @@ class Trainee:
         found = preference(logp, true)
         if not learning:
             return found
+        if self.config.fit.ranking == "plackett_luce":
+            found = plackett_luce(gaps, torch.from_numpy(examples.stages).to(gaps.device))
         return found + self.table.centring * centring(first, second) + self._apart(logits, examples)
 
     def _apart(self, heads: Tensor, examples: Preferences) -> Tensor | float:
@@ -205,8 +217,9 @@ def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callabl
     adam = torch.optim.AdamW(trainee.parameters())
     steps = table.epochs * math.ceil(len(learnt) / table.batch)
     warmup = max(int(table.warmup * steps), 1)
-    pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / warmup, 1) * (1 - step / steps))
-    draw, count = random.Random(trainee.config.fit.seed + trainee.member), len(learnt)
+    pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: min((step + 1) / warmup, 1) * max(1 - step / steps, 0))
+    units, count = _units(learnt), len(learnt)
+    draw = random.Random(trainee.config.fit.seed + trainee.member)
 
     def validation() -> float:
         with torch.no_grad():
@@ -215,9 +228,7 @@ def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callabl
     curve, best, idle = [validation()], _weights(trainee), 0
     for epoch in range(1, table.epochs + 1):
         trainee.model.train()
-        order = draw.sample(range(count), count)
-        for at in range(0, count, table.batch):
-            rows = order[at : at + table.batch]
+        for rows in _batches(units, table.batch, draw):
             its = [texts[row + shift] for shift in range(0, len(texts), count) for row in rows]
             loss = trainee.losses(trainee.logits(its), learnt.take(rows)).mean() + _trusting(trainee, count)
             if not loss.isfinite():
@@ -241,6 +252,28 @@ def _epochs(trainee: Trainee, learnt: Examples, checked: Examples, tell: Callabl
         trainee.tie.copy_(tie)
         trainee.trust.copy_(trust)
     return curve
+
+
+def _units(examples: Examples) -> list[list[int]]:
+    """Rows that are told together: what is one stage of a list, else each by itself."""
+    units: dict[int, list[int]] = {}
+    for row, stage in enumerate(
+        examples.stages.tolist() if isinstance(examples, Preferences) else range(len(examples))
+    ):
+        units.setdefault(stage, []).append(row)
+    return list(units.values())
+
+
+def _batches(units: Sequence[list[int]], size: int, draw: random.Random) -> Iterator[list[int]]:
+    """All units in another order, whole, in batches of as many rows or a few more."""
+    rows: list[int] = []
+    for unit in draw.sample(units, len(units)):
+        rows += unit
+        if len(rows) >= size:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
 
 def _trusting(trainee: Trainee, count: int) -> Tensor:

@@ -44,4 +44,5 @@ def pairs() -> Preferences:
         annotators=np.full(120, -1),
         people=(),
         groups=tuple(map(str, range(120))),
+        stages=np.arange(120),
     )

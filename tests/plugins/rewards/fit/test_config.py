@@ -41,6 +41,10 @@ def test_little_need_be_said() -> None:
             r"\[data\] format = 'stepwise' records no two answers to compare; a reward model learns from 'preference'",
         ),
         ({"data": {**LABEL, "columns": {"completion": "a"}}, "fit": {"kind": "tfidf"}}, "format and columns are a rew"),
+        (
+            {"data": {"margin": "m"}, "fit": {"kind": "tfidf", "target": "reward_model", "ranking": "plackett_luce"}},
+            "'plackett_luce' is about answers with scores",
+        ),
         ({"data": LABEL, "fit": {"kind": "tfidf", "odin": True}}, "odin keeps length out of a reward model; a class"),
         ({"data": {"tie": "t"}, "fit": {"kind": "tfidf", "target": "reward_model"}}, "tie wants a model of ties"),
     ],

@@ -184,8 +184,20 @@ def test_of_scored_answers_every_two_that_differ_are_a_pair(tmp_path: Path) -> N
         ("b", "a"),
         ("b", "c"),
     ]
+    assert found.stages.tolist() == [0, 0]
     with pytest.raises(DataError, match="answers with scores say themselves which is the better one"):
         preferences(table(tmp_path, rows, margin="m"))
+
+
+def test_an_answer_and_all_that_are_worse_are_a_stage(tmp_path: Path) -> None:
+    rows = [{"prompt": f"why {n} ?", "answers": list("abc"), "scores": [2, 3, 1]} for n in range(2)]
+    found = preferences(table(tmp_path, rows))
+    pairs = [one.answer + other.answer for one, other in zip(found.chosen, found.rejected, strict=True)]
+    assert pairs == ["ac", "ba", "bc"] * 2
+    assert found.stages.tolist() == [0, 1, 1, 2, 3, 3]
+    again = found.take([1, 2, 1, 2, 4]).stages.tolist()  # what is drawn twice are two lists
+    assert again[0] == again[1] != again[2] == again[3]
+    assert again[4] not in again[:4]
 
 
 def test_conversations_that_begin_alike_are_of_one_group(tmp_path: Path) -> None:

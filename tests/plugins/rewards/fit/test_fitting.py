@@ -111,6 +111,25 @@ def test_members_of_an_ensemble_are_folders_and_are_measured_together(
     fit(config(tmp_path / "pairs.jsonl", tmp_path / "out", **options))  # which may replace it
 
 
+@pytest.mark.parametrize("kind", ["tfidf", "transformer"])
+def test_orders_of_answers_are_fitted(tmp_path: Path, kind: str) -> None:
+    draw = random.Random(0)
+    rows = []
+    for number in range(60):
+        answers = [" ".join([word, *draw.choices(["on", "a", "it"], k=4)]) for word in ("gem", "pin", "oaf")]
+        rows.append({"prompt": f"is it {number}", "answers": answers, "scores": [3, 2, 1], "ranks": [1, 2, 3]})
+    path = written(tmp_path / "ranking.jsonl", rows)
+    done = fit(config(path, tmp_path / "out", kind=kind, target="reward_model", ranking="plackett_luce"))
+    assert done.report["rows"][kind]["accuracy"] > 0.9
+    source = RewardModel(str(done.folder))
+    found = source.score(
+        make_rollouts([("gem on it", "pin on it", "oaf on it")], prompts=[Prompt(id="p", text="is it")])
+    )
+    values = [each.value for each in found if isinstance(each, Score)]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 3
+
+
 def test_what_is_written_down(toy: Labelled, tmp_path: Path) -> None:
     done = fit(config(texts(toy, tmp_path), tmp_path / "out", positive="bad"))
     assert {path.name for path in done.folder.iterdir()} == {

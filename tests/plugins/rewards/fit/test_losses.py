@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_rewards.fit.losses import centring, cross_entropy, flips, margin, outcomes, preference, swayed, unsure
+from rlaif_rewards.fit.losses import (
+    centring,
+    cross_entropy,
+    flips,
+    margin,
+    outcomes,
+    plackett_luce,
+    preference,
+    swayed,
+    unsure,
+)
 
 WIN = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
 numbers = st.floats(-20, 20)
@@ -121,3 +132,32 @@ def test_gradients_stay_finite_at_the_edges() -> None:
         logp = outcomes(difference, ties=ties, strength=strength)
         preference(swayed(logp, torch.full((3,), 0.9, dtype=torch.float64)), WIN.expand(3, 3)).sum().backward()
         assert difference.grad.isfinite().all()
+
+
+def ranked(scores: torch.Tensor) -> float:
+    """By `plackett_luce`, the cost of a list in this order, the best first."""
+    pairs = [(one, other) for one in range(len(scores)) for other in range(one + 1, len(scores))]
+    gaps = torch.stack([scores[one] - scores[other] for one, other in pairs])
+    return plackett_luce(gaps, torch.tensor([7 * one for one, _ in pairs])).sum().item()
+
+
+@given(st.lists(numbers, min_size=2, max_size=4))
+def test_the_chances_of_all_orders_are_those_of_taking_the_best_of_what_is_left(values: list[float]) -> None:
+    scores = torch.tensor(values, dtype=torch.float64)
+    total = 0.0
+    for order in permutations(range(len(values))):
+        left, cost = list(order), 0.0
+        while left:
+            cost += (scores[left].logsumexp(0) - scores[left.pop(0)]).item()
+        assert ranked(scores[list(order)]) == pytest.approx(cost, abs=1e-9)
+        total += math.exp(-cost)
+    assert total == pytest.approx(1)
+
+
+@given(st.floats(-800, 800))
+def test_of_two_answers_plackett_luce_is_bradley_terry(gap: float) -> None:
+    both = [number(gap).requires_grad_() for _ in range(2)]
+    costs = plackett_luce(both[0], torch.tensor([3])), preference(outcomes(both[1]), WIN)
+    slopes = [torch.autograd.grad(cost.sum(), its)[0].item() for cost, its in zip(costs, both, strict=True)]
+    assert costs[0].item() == pytest.approx(costs[1].item(), rel=1e-9, abs=1e-12)
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-9, abs=1e-12)

@@ -170,3 +170,21 @@ def test_the_temperature_undoes_a_factor_and_never_does_worse() -> None:
 def test_of_equals_the_weakest_is_chosen() -> None:
     assert strongest([3.0, 1.0, 2.0], lambda strength: 0.0) == 1.0
     assert strongest([3.0, 1.0, 2.0], lambda strength: -strength) == 3.0
+
+
+def test_orders_tell_utilities_and_of_two_as_much_as_pairs_do() -> None:
+    draw = np.random.default_rng(0)
+    truth, options = np.array([1.5, -1.0, 0.5]), {"annotators": np.full(1, -1), "people": 0, "ties": "none"}
+    rows, stages = [], []
+    for number in range(400):
+        features = draw.normal(size=(4, 3))
+        order = np.argsort(-(features @ truth + draw.gumbel(size=4)))  # Plackett-Luce (Yellott 1977)
+        for place, one in enumerate(order):
+            rows += [features[one] - features[other] for other in order[place + 1 :]]
+            stages += [4 * number + place] * (3 - place)
+    wins = np.tile([1.0, 0, 0], (len(rows), 1))
+    ranking: Any = {**options, "margins": np.zeros(len(rows)), "stages": np.array(stages)}
+    np.testing.assert_allclose(prefer(np.array(rows), wins, 100.0, **ranking).weight, truth, atol=0.15)
+    few, own = np.array(rows[:60]), {**options, "margins": np.zeros(60)}
+    alone = prefer(few, wins[:60], 1.0, stages=np.arange(60), **own)
+    np.testing.assert_allclose(alone.weight, prefer(few, wins[:60], 1.0, **own).weight, atol=1e-5)

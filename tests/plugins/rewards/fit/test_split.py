@@ -31,6 +31,7 @@ def pairs(*answers: tuple[str, str]) -> Preferences:
         annotators=np.full(count, -1),
         people=(),
         groups=tuple(map(str, range(count))),
+        stages=np.arange(count),
     )
 
 

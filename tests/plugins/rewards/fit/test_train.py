@@ -16,7 +16,7 @@ from rlaif_core import TrainingError
 from rlaif_rewards.fit.config import FitConfig
 from rlaif_rewards.fit.data import Labelled, Preferences
 from rlaif_rewards.fit.odin import lengths
-from rlaif_rewards.fit.train import Trainee, train
+from rlaif_rewards.fit.train import Trainee, _batches, _units, train
 from rlaif_rewards.reading import Shown
 from rlaif_rewards.scorer import load_scorer
 
@@ -80,6 +80,15 @@ def test_a_checkpoint_is_trained_as_a_reward_model(classifier, pairs: Preference
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path).config.num_labels == 1
 
 
+def test_lists_are_never_torn_into_batches(pairs: Preferences) -> None:
+    staged = replace(pairs, stages=np.repeat(np.arange(40), 3))
+    batches = list(_batches(_units(staged), 7, random.Random(0)))
+    assert sorted(row for rows in batches for row in rows) == list(range(120))
+    assert {len(rows) for rows in batches} <= {9, 3, 6}
+    assert all(len(set(rows) & {*range(at, at + 3)}) in (0, 3) for rows in batches for at in range(0, 120, 3))
+    assert [len(rows) for rows in _batches(_units(pairs), 50, random.Random(0))] == [50, 50, 20]
+
+
 def long_winded(share: float, count: int = 240, seed: int = 0) -> Preferences:
     """Pairs in which "gem" is the better one, and with this probability the longer one too is called so."""
     draw = random.Random(seed)
@@ -100,6 +109,7 @@ def long_winded(share: float, count: int = 240, seed: int = 0) -> Preferences:
         annotators=np.full(count, -1),
         people=(),
         groups=tuple(map(str, range(count))),
+        stages=np.arange(count),
     )
 
 
