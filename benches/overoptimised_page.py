@@ -102,9 +102,9 @@ def _learning(runs: Runs) -> list[str]:
     lines = [
         f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; gold is of the {SPAN * 2} last steps, the peak of "
         f"the best {SPAN} in a row; with several seeds +- is their standard deviation. Above the sweep: gold at the "
-        "end less that of the plain runs over beta at the same KL, between the ends of two of them by the line in sqrt(KL); a "
-        "run's gold at the end is known to about 0.04. What is above the sweep is better, what is not has only stopped "
-        "elsewhere on it.",
+        "end less that of the plain runs over beta at the same KL, between the ends of two of them by the line in "
+        "sqrt(KL); a run's gold at the end is known to about 0.04. What is above the sweep is better, what is not has "
+        "only stopped elsewhere on it.",
         "",
         "| trained on | seeds | KL at the end | proxy | gold at its peak | gold at the end | above the sweep | fillers "
         "| words | d* |",
