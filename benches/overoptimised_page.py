@@ -12,6 +12,8 @@ from overoptimised import Course
 
 SPAN = 5
 """Steps of a run that are averaged where it is read off."""
+NOISE = 0.08
+"""Two standard errors of gold at a run's end."""
 LEVELS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """KL at which runs are compared, in nats."""
 SAID = {
@@ -116,11 +118,12 @@ def _learning(runs: Runs) -> list[str]:
             _mean([fmean(its.proxy[-2 * SPAN :]) for its in courses]),
             _mean([max(smooth(its.gold)[SPAN // 2 : -(SPAN // 2)]) for its in courses]),
             _mean([fmean(its.gold[-2 * SPAN :]) for its in courses]),
-            "" if name in PLAIN else _over(courses, runs),
+            "" if name in PLAIN or (it := above(courses, runs)) is None else f"{it:+.2f}",
             *(_mean([its.hacks[what] for its in courses]) for what in ("filler", "length")),
             " ".join(_peak(its) for its in courses),
         )
         lines.append(f"| {SAID[name]} | {len(courses)} | {' | '.join(columns)} |")
+    lines += ["", *_verdict(runs)]
     lines += [
         "",
         f"On the way, gold where the means of {SPAN} steps first cross a KL (known to about 0.05 a run):",
@@ -152,15 +155,30 @@ def end(courses: Sequence[Course]) -> tuple[float, float]:
     return kl, gold
 
 
-def _over(courses: Sequence[Course], runs: Runs) -> str:
-    """By how much gold at the end is above the line through the ends of the plain runs at the same sqrt(KL)."""
+def above(courses: Sequence[Course], runs: Runs) -> float | None:
+    """By how much gold at the end is above the line through the ends of the plain runs at the same sqrt(KL); None
+    outside of these."""
     plain = sorted(end(runs[name]) for name in PLAIN if name in runs)
     kl, gold = end(courses)
     for (one, low), (other, high) in pairwise(plain):
         if one <= kl <= other:
             a, b, d = (math.sqrt(it) for it in (one, other, kl))
-            return f"{gold - low - (high - low) * (d - a) / (b - a):+.2f}"
-    return f"{gold - plain[0][1]:+.2f} (at less KL)" if plain and kl < plain[0][0] else "-"
+            return gold - low - (high - low) * (d - a) / (b - a)
+    return None
+
+
+def _verdict(runs: Runs) -> list[str]:
+    """Who has moved the frontier and who has moved along it."""
+    found = {SAID[name]: above(courses, runs) for name, courses in runs.items() if name not in PLAIN}
+    verdicts = {
+        "Gold is lifted at equal KL": [name for name, it in found.items() if it is not None and it > NOISE],
+        "Only moved along the sweep, within the noise": [
+            name for name, it in found.items() if it is not None and abs(it) <= NOISE
+        ],
+        "Below the sweep": [name for name, it in found.items() if it is not None and it < -NOISE],
+        "Outside of the sweep's KL": [name for name, it in found.items() if it is None],
+    }
+    return [f"{verdict} (noise: {NOISE}): {'; '.join(names)}.\n" for verdict, names in verdicts.items() if names]
 
 
 def _gain(gain: float, error: float) -> str:

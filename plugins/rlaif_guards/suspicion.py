@@ -116,17 +116,19 @@ def _suspicion(
     kind: Literal["phrase", "habit"], name: str, values: Floats, rewards: Floats, groups: NDArray[Any]
 ) -> Suspicion | None:
     """The slope of reward on `values` within groups, with a variance that trusts no answer to be as noisy as another
-    (White 1980, HC1); None where siblings never differ."""
+    (MacKinnon and White 1985, HC3), rare phrases least; None where siblings never differ."""
     away = _within(values[:, None], groups)[:, 0]
     squares = float(away @ away)
     if squares <= 1e-12 * max(float(values @ values), 1e-300):
         return None
     slope = float(away @ rewards) / squares
     left = rewards - slope * away
-    free = len(values) - len(set(groups.tolist())) - 1
-    if free < 1:
+    free = len(values) - len(set(groups.tolist()))
+    alone = 1 - away * away / squares  # an answer that decides the slope by itself leaves nothing over to see
+    if free < 2 or float(alone.min()) < 1e-9:
         return None
-    error = math.sqrt(float(((away * left) ** 2).sum()) * len(values) / free) / squares
+    variance = float(((away * left / alone) ** 2).sum()) * len(values) / free
+    error = math.sqrt(variance) / squares
     scale = float(np.std(values)) if kind == "habit" else 1.0
     p = math.erfc(abs(slope) / error / math.sqrt(2)) if error > 0 else float(slope == 0)
     return Suspicion(kind, name, slope * scale, float(values.mean()), p)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -18,6 +21,48 @@ def bench(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The runs of the benchmark."""
     monkeypatch.syspath_prepend(str(repository / "benches"))
     return importlib.import_module("overoptimised")
+
+
+@pytest.fixture
+def pages(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What is made of them."""
+    return importlib.import_module("overoptimised_page")
+
+
+def ended(bench: ModuleType, name: str, kl: float, gold: float, **more: Any) -> Any:
+    """A made-up run that rises to its end and stays there."""
+    steps = [min(1.0, step / 20) for step in range(40)]
+    hacks = {"filler": 1.0, "length": 9.0}
+    return bench.Course(
+        name, [kl * it for it in steps], [gold * it for it in steps], [2 * it for it in steps], hacks, **more
+    )
+
+
+def test_who_lifts_gold_at_equal_kl_is_told_from_who_stops_elsewhere(bench: ModuleType, pages: ModuleType) -> None:
+    runs = {
+        "b0": [ended(bench, "b0-0", 9.0, 0.1, alarm=31)],
+        "b30": [ended(bench, "b30-0", 1.0, 0.5)],
+        "par": [ended(bench, "par-0", 4.0, 0.31)],
+        "minimum": [ended(bench, "minimum-0", 4.0, 0.5), ended(bench, "minimum-1", 4.0, 0.52)],
+        "warm": [ended(bench, "warm-0", 4.0, 0.1)],
+        "lenfree": [ended(bench, "lenfree-0", 99.0, 0.1)],
+    }
+    # Halfway in sqrt(KL) between 1 and 9 is 4: there the sweep is at 0.3.
+    assert pages.above(runs["par"], runs) == pytest.approx(0.01)
+    assert pages.above(runs["minimum"], runs) == pytest.approx(0.21)
+    assert pages.above(runs["lenfree"], runs) is None
+    best = bench.Course(
+        "packaged judge", [0.0, 0.2], [0.0, 0.3], [0.0, 1.0], {"filler": 1.0}, None, [0.1, 0.1], [(0.0, 0.0)] * 2
+    )
+    other = replace(best, name="gold itself", above=[(0.0, 0.0), (0.3, 0.1)])
+    text = pages.page([best, other], runs, 10, 2)
+    assert "Gold is lifted at equal KL (noise: 0.08): minimum of three" in text
+    assert "Only moved along the sweep, within the noise (noise: 0.08): bounded" in text
+    assert "Below the sweep (noise: 0.08): their weights averaged" in text
+    assert "**+0.300 +- 0.100**" in text
+    assert "seed 0: at step 31, with gold at 0.10" in text
+    drawn = ElementTree.fromstring(pages.figure([best, other], runs))
+    assert len([it for it in drawn if it.get("fill") == "none"]) == len(runs) + 2
 
 
 @pytest.mark.slow
