@@ -178,6 +178,7 @@ def test_a_score_is_the_expected_level_from_minus_one_to_one(shares) -> None:
     its, _ = judge(lambda _: p, levels=3)
     (verdict,) = its.ask([ask("x", form="score")])
     assert values(verdict) == pytest.approx([p[2] - p[0]])
+    assert verdict.outcomes[0].reason == f"level {p[0] + 2 * p[1] + 3 * p[2]:.1f} of 3"
 
 
 def test_the_levels_of_the_question_come_before_those_of_the_judge() -> None:
@@ -194,6 +195,12 @@ def test_each_answer_is_scored_by_itself() -> None:
     (verdict,) = its.ask([ask("", "xx", "xxxx", form="score")])
     assert values(verdict) == [-1.0, 0.0, 1.0]
     assert [list(answers_in(request).values()) for request in backend.asked] == [[""], ["xx"], ["xxxx"]]
+
+
+def test_copies_that_are_scored_get_the_level_that_they_reach() -> None:
+    its, _ = judge(longer)
+    (verdict,) = its.ask([ask("xxxx", "xxxx", form="score")])
+    assert values(verdict) == [1.0, 1.0]
 
 
 def test_a_failed_choice_fails_what_it_is_about_and_nothing_else() -> None:
