@@ -293,6 +293,20 @@ def test_reasons_are_written_first_and_the_choice_is_made_in_their_light() -> No
     assert verdict.measured["calls"] == 4
 
 
+def test_votes_with_reasons_differ_by_what_is_written_and_choose_without_chance() -> None:
+    its, backend = judge(
+        lambda request: named(request, "1") if request.options else f"thought {request.seed}",
+        reasons=True,
+        votes=3,
+        temperature=0.7,
+    )
+    its.ask([ask("x", form="score")])
+    written, chosen = backend.asked[:3], backend.asked[3:]
+    assert [(its.seed, its.temperature) for its in written] == [(0, 0.7), (1, 0.7), (2, 0.7)]
+    assert [its.temperature for its in chosen] == [0.0] * 3
+    assert [its.messages[2].content for its in chosen] == ["thought 0", "thought 1", "thought 2"]
+
+
 def test_where_no_reasons_could_be_had_no_choice_is_made() -> None:
     its, backend = judge(lambda request: Failed("down"), reasons=True)
     (verdict,) = its.ask([ask("x", "y")])
