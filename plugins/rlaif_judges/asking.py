@@ -51,7 +51,7 @@ class Request:
         """Hexadecimal SHA-256 of all that the reply depends on: this request, and the identity of who answers it."""
         own = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict takes ten times as long
         own["messages"] = [[message.role, message.content] for message in self.messages]
-        own["temperature"] = float(self.temperature)  # 0 and 0.0 are equal, and so are the requests
+        own["temperature"] = self.temperature + 0.0  # 0, 0.0 and -0.0 are equal, and so are the requests
         said = json.dumps([own, dict(identity)], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(said.encode()).hexdigest()
 

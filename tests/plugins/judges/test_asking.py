@@ -20,11 +20,19 @@ def test_key_changes_with_everything_that_the_reply_depends_on() -> None:
         Request(messages=SAID, options=("B", "A")),
         Request(messages=SAID, options=("A", "B"), seed=1),
         Request(messages=SAID, options=("A", "B"), temperature=1.0),
+        Request(messages=SAID, options=("A", "B"), max_tokens=1),
         Request(messages=(Message(role="system", content="Which?"),), options=("A", "B")),
     ]
     keys = {each.key(identity) for each in [request, *others]} | {request.key({"model": "n"})}
     assert len(keys) == len(others) + 2
     assert request.key({"model": "m"}) in keys
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -0.0, False])
+def test_requests_that_are_equal_have_the_same_key(temperature: float) -> None:
+    one, other = Request(messages=SAID), Request(messages=SAID, temperature=temperature)
+    assert one == other
+    assert one.key({}) == other.key({})
 
 
 @pytest.mark.parametrize("wrong", [{"mass": float("nan")}, {"cost": -1.0}, {"probabilities": (0.5, 0.6)}])

@@ -178,6 +178,7 @@ def test_a_score_is_the_expected_level_from_minus_one_to_one(shares) -> None:
     its, _ = judge(lambda _: p, levels=3)
     (verdict,) = its.ask([ask("x", form="score")])
     assert values(verdict) == pytest.approx([p[2] - p[0]])
+    assert verdict.outcomes[0].reason == f"level {p[0] + 2 * p[1] + 3 * p[2]:.1f} of 3"
 
 
 def test_the_levels_of_the_question_come_before_those_of_the_judge() -> None:
@@ -194,6 +195,12 @@ def test_each_answer_is_scored_by_itself() -> None:
     (verdict,) = its.ask([ask("", "xx", "xxxx", form="score")])
     assert values(verdict) == [-1.0, 0.0, 1.0]
     assert [list(answers_in(request).values()) for request in backend.asked] == [[""], ["xx"], ["xxxx"]]
+
+
+def test_copies_that_are_scored_get_the_level_that_they_reach() -> None:
+    its, _ = judge(longer)
+    (verdict,) = its.ask([ask("xxxx", "xxxx", form="score")])
+    assert values(verdict) == [1.0, 1.0]
 
 
 def test_a_failed_choice_fails_what_it_is_about_and_nothing_else() -> None:
@@ -284,6 +291,20 @@ def test_reasons_are_written_first_and_the_choice_is_made_in_their_light() -> No
     assert chosen.messages[3].content.endswith("Which answer is better, A or B?")
     assert "The first quotes its source." in verdict.outcomes[0].reason
     assert verdict.measured["calls"] == 4
+
+
+def test_votes_with_reasons_differ_by_what_is_written_and_choose_without_chance() -> None:
+    its, backend = judge(
+        lambda request: named(request, "1") if request.options else f"thought {request.seed}",
+        reasons=True,
+        votes=3,
+        temperature=0.7,
+    )
+    its.ask([ask("x", form="score")])
+    written, chosen = backend.asked[:3], backend.asked[3:]
+    assert [(its.seed, its.temperature) for its in written] == [(0, 0.7), (1, 0.7), (2, 0.7)]
+    assert [its.temperature for its in chosen] == [0.0] * 3
+    assert [its.messages[2].content for its in chosen] == ["thought 0", "thought 1", "thought 2"]
 
 
 def test_where_no_reasons_could_be_had_no_choice_is_made() -> None:
