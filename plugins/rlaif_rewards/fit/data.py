@@ -180,11 +180,11 @@ def _rows(data: DataTable, **answers: Any) -> list[Prompt]:
     table = PromptTable(**{name: getattr(data, name) for name in names}, **answers)
     try:
         return load_prompts(table)
-    except RlaifError as error:  # who reads rows speaks of the table that it knows
-        told = type(error)(_ours(str(error)))
-        for note in getattr(error, "__notes__", []):
-            told.add_note(_ours(note))
-        raise told from error
+    except Exception as error:  # who reads rows speaks of the table that it knows
+        error.__notes__ = [_ours(note) for note in getattr(error, "__notes__", [])]
+        if isinstance(error, RlaifError):
+            error.args = (_ours(str(error)),)
+        raise
 
 
 def _ours(told: str) -> str:

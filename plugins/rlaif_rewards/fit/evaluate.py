@@ -47,9 +47,10 @@ def said_of_labels(chances: Array, examples: Labelled, positive: int) -> Said:
 
 def said_of_pairs(gaps: Array, examples: Preferences) -> Said:
     """The chance [2N] that the first is the better one, of both orders of each pair, ties left open."""
-    chance = 1 / (1 + np.exp(-np.clip(gaps, -500, 500)))
+    # Of both orders alike, so that equal gaps are equal chances to the last digit: AUROC looks at which is greater.
+    chances = 1 / (1 + np.exp(-np.clip(np.concatenate([gaps, -gaps]), -500, 500)))
     true = examples.targets[:, 0] + examples.targets[:, 1] / 2
-    return Said(np.concatenate([chance, 1 - chance]), np.concatenate([true, 1 - true]), examples.groups * 2)
+    return Said(chances, np.concatenate([true, 1 - true]), examples.groups * 2)
 
 
 def measured(said: Said) -> dict[str, Any]:

@@ -246,3 +246,10 @@ def test_files_are_spoken_of_by_the_table_that_names_them(tmp_path: Path) -> Non
         labelled(DataTable(files=str(tmp_path / "none.jsonl"), label="x"))
     assert "there is no such file" in str(raised.value)
     assert any("[data]" in note for note in raised.value.__notes__)
+
+
+def test_a_map_that_fails_is_of_the_table_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.py").write_text("def fail(row):\n    return row['none']\n")
+    with pytest.raises(KeyError) as raised:
+        preferences(table(tmp_path, [PAIR], map=f"{tmp_path}/rows.py:fail"))
+    assert any("[data]" in note for note in raised.value.__notes__)

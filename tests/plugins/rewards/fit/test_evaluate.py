@@ -91,3 +91,10 @@ def test_length_alone_is_learnt_too(pairs: Preferences) -> None:
 def test_a_model_that_computes_no_number_is_no_model(toy: Labelled) -> None:
     with pytest.raises(FeedbackError, match="computes no number for some texts"):
         judged(Counting(2, float("nan")), toy)
+
+
+def test_of_gaps_of_one_size_auroc_is_accuracy(pairs: Preferences) -> None:
+    gaps = 0.3 * np.where(np.arange(len(pairs)) % 5 < 3, 1.0, -1.0)
+    found = measured(said_of_pairs(gaps, pairs))
+    assert found["accuracy"] == pytest.approx(0.6)
+    assert found["auroc"] == pytest.approx(0.6)
