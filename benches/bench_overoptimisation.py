@@ -115,6 +115,12 @@ def proxies(members: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[s
     return found | {"gold itself": lambda row: row["gold"]}
 
 
+def undefended(name: str, pressed: Mapping[str, Proxy]) -> list[Proxy]:
+    """What a judge is compared with: a panel with its members alone, all else with the packaged judge."""
+    members = [of for other, of in pressed.items() if other.startswith("new judge ")]
+    return members if name.startswith("new judges, ") else [pressed["packaged judge"]]
+
+
 def _slope(rows: Sequence[Mapping[str, Any]]) -> float:
     """Of the packaged judge on length, within prompts."""
     products = squares = 0.0
@@ -125,14 +131,19 @@ def _slope(rows: Sequence[Mapping[str, Any]]) -> float:
     return products / squares
 
 
-def best_of(name: str, proxy: Proxy, rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], plain: Proxy) -> Course:
-    """Gold of best of n for each n, by the unbiased estimator, and fillers of the largest n."""
+def best_of(
+    name: str, proxy: Proxy, rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], plain: Sequence[Proxy]
+) -> Course:
+    """Gold of best of n for each n, by the unbiased estimator, and fillers of the largest n.
+
+    It is above what the `plain` judges, without a defence, reach on average.
+    """
     golds, proxies_, above, fillers = [], [], [], 0.0
     for n in sizes:
         weights = best_of_weights(len(rows[0]["gold"]), n)
         said = [(proxy(row), row) for row in rows]
         found = [expected(its, row["gold"], weights) for its, row in said]
-        without = [expected(plain(row), row["gold"], weights) for row in rows]
+        without = [fmean(expected(its(row), row["gold"], weights) for its in plain) for row in rows]
         differences = [one - other for one, other in zip(found, without, strict=True)]
         golds.append((fmean(found), _error(found)))
         above.append((fmean(differences), _error(differences)))
@@ -186,8 +197,8 @@ def course(name: str, work: Path, seeds: int, steps: int, defence: Defence) -> l
     found = []
     for seed in range(seeds):
         run = f"{name}-{seed}"
-        lines = [it for it in watched(work, name, seed, steps, defence) if {"kl", "canary/gold"} <= it.keys()]
-        kl, golds = [it["kl"] for it in lines], [it["canary/gold"] for it in lines]
+        lines = [it for it in watched(work, name, seed, steps, defence) if {"reward/kl", "canary/gold"} <= it.keys()]
+        kl, golds = [-it["reward/kl"] for it in lines], [it["canary/gold"] for it in lines]
         curve = fitted("rl", [math.sqrt(max(it, 0)) for it in kl], [it - golds[0] for it in golds])
         proxy = [it.get("unshaped/judge", it["canary/proxy"]) for it in lines]
         alarm = next((int(it["step"]) for it in lines if it["canary/alarm"]), None)
@@ -211,8 +222,7 @@ def main() -> None:
     sizes = SIZES[:5] if options.quick else SIZES
     rows = pool(options.work, 24 if options.quick else 160, sizes[-1], panel)
     pressed = proxies([its.name for its in folders], rows)
-    plain = pressed["packaged judge"]
-    selected = [best_of(name, of, rows, sizes, plain) for name, of in pressed.items()]
+    selected = [best_of(name, of, rows, sizes, undefended(name, pressed)) for name, of in pressed.items()]
     selected.append(quantiles(rows, sizes))
     runs = {}
     for name, (defence, seeds) in defences(folders, warm).items():

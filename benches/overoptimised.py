@@ -26,7 +26,7 @@ STEPS = 60
 class Course:
     """A run, or best of n, in the oracle's view: `kl`, `gold` and `proxy` at each point.
 
-    Of best of n also the standard `error` of gold over prompts, and by how much it is `above` the plain judge's at the
+    Of best of n also the standard `error` of gold over prompts, and by how much it is `above` the plain judges' at the
     same n, with the error of that difference, prompt by prompt; of a run the step at which the canary first alarmed.
     """
 

@@ -59,7 +59,8 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
         "# Over-optimisation of a judge, and what defences do",
         "",
         "By `python benches/bench_overoptimisation.py --save`. Gold is the embedded world's oracle, which trains "
-        "nothing; the proxy is what was pressed. KL is to the policy at the start, in nats an answer.",
+        "nothing; the proxy is what was pressed. KL is to the policy at the start, in nats an answer; that of a run is "
+        "the mean log-ratio (k1), because single answers dominate the mean of k3.",
         "",
         "![gold against the square root of KL](overoptimisation.svg)",
         "",
@@ -85,10 +86,11 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
         f"KL of best of n: {kls}. The quantiliser's q is 1/n and its KL log n, {selected[-1].kl[-1]:.2f} at the last; "
         "at the KL of best of n it stands at "
         + ", ".join(_or_dash(at_kl(selected[-1], kl)) for kl in selected[0].kl)
-        + ". d* is the peak of the fitted curve d (alpha - beta d), in sqrt(nats). What each gains over the packaged "
-        "judge at the same n, prompt by prompt (more than two errors in bold):",
+        + ". d* is the peak of the fitted curve d (alpha - beta d), in sqrt(nats). What each gains at the same n, "
+        "prompt by prompt (more than two errors in bold): a panel over what its members reach alone on average, all "
+        "others over the packaged judge.",
         "",
-        "| gold above the packaged judge's | " + " | ".join(f"n = {n}" for n in sizes[1:]) + " |",
+        "| gold above the plain judge's | " + " | ".join(f"n = {n}" for n in sizes[1:]) + " |",
         "|---|" + "--:|" * (len(sizes) - 1),
     ]
     lines += [
@@ -102,7 +104,8 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
 def _learning(runs: Runs) -> list[str]:
     first = next(iter(runs.values()))[0]
     lines = [
-        f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; gold is of the {SPAN * 2} last steps, the peak of "
+        f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; the sweep is of the packaged judge, and so "
+        f"are PAR and length-free; gold is of the {SPAN * 2} last steps, the peak of "
         f"the best {SPAN} in a row; with several seeds +- is their standard deviation. Above the sweep: gold at the "
         "end less that of the plain runs over beta at the same KL, between the ends of two of them by the line in "
         "sqrt(KL); a run's gold at the end is known to about 0.04. What is above the sweep is better, what is not has "
@@ -178,7 +181,7 @@ def _verdict(runs: Runs) -> list[str]:
         "Below the sweep": [name for name, it in found.items() if it is not None and it < -NOISE],
         "Outside of the sweep's KL": [name for name, it in found.items() if it is None],
     }
-    return [f"{verdict} (noise: {NOISE}): {'; '.join(names)}.\n" for verdict, names in verdicts.items() if names]
+    return [f"- {verdict} (noise: {NOISE}): {'; '.join(names)}." for verdict, names in verdicts.items() if names]
 
 
 def _gain(gain: float, error: float) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import median
 
 from rlaif_core import ConfigError, Experience, Stop
 from rlaif_core.protocols import State
 
 
 class KlBudget:
-    """Ends the run in good order once the optimiser's metric `kl` (nats an answer) has been above `budget` on average
-    over `window` steps; kl_budget/spent is the share of it that is spent (1: all).
+    """Ends the run in good order once the median of the optimiser's metric `kl` (nats an answer) over `window` steps is
+    above `budget`; kl_budget/spent is the share of it that is spent (1: all). The median, for a single answer can make
+    the estimate of a step many times what it should be.
 
     The KL is known when a step is done, so that the run ends before the next. An optimiser that reports none is an
     error.
@@ -31,10 +32,10 @@ class KlBudget:
     def observe(self, step: int, experience: Experience) -> Mapping[str, float]:
         if not self._recent:
             return {}
-        mean = fmean(self._recent)
-        if len(self._recent) == self._window and mean > self._budget:
-            raise Stop(f"the KL to the reference, {mean:.3g} nats an answer, is above the budget of {self._budget:g}")
-        return {"kl_budget/spent": mean / self._budget}
+        middle = median(self._recent)
+        if len(self._recent) == self._window and middle > self._budget:
+            raise Stop(f"the KL to the reference, {middle:.3g} nats an answer, is above the budget of {self._budget:g}")
+        return {"kl_budget/spent": middle / self._budget}
 
     def told(self, step: int, metrics: Mapping[str, float]) -> None:
         if "kl" in metrics:
