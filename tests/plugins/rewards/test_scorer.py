@@ -70,7 +70,7 @@ def test_a_linear_folder_serves_both_rewards(tmp_path: Path) -> None:
     assert classified[0].reason == "logodds of good is 3.000"
     rewarded = RewardModel(linear(tmp_path, ["reward"], "independent"), scale=2.0).score(rollouts)
     assert [outcome.value for outcome in rewarded if isinstance(outcome, Score)] == pytest.approx([6, -6])
-    with pytest.raises(ConfigError, match="a reward model has one; use 'classifier'"):
+    with pytest.raises(ConfigError, match="a reward model has one; name it with 'head', or use 'classifier'"):
         RewardModel(linear(tmp_path, ["bad", "good"]))
 
 
