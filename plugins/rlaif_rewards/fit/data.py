@@ -253,7 +253,7 @@ def _preferred(prompt: Prompt, data: DataTable) -> tuple[float, float, float]:
 
 def _group(prompt: Prompt, shown: Shown, data: DataTable) -> str:
     """Conversations that begin alike are of one group, however they go on."""
-    if data.group:
+    if data.group and data.group not in (data.prompt, "prompt"):  # what was asked is no column any more
         return json.dumps(_value(prompt, data.group), default=str)
     first = next((its["content"] for its in shown.messages if its["role"] != "system"), shown.context)
     return " ".join((first or shown.answer).split())

@@ -253,3 +253,8 @@ def test_a_map_that_fails_is_of_the_table_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(KeyError) as raised:
         preferences(table(tmp_path, [PAIR], map=f"{tmp_path}/rows.py:fail"))
     assert any("[data]" in note for note in raised.value.__notes__)
+
+
+def test_rows_may_be_grouped_by_what_was_asked_itself(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n // 2}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(8)]
+    assert len(set(preferences(table(tmp_path, rows, group="prompt")).groups)) == 4
