@@ -293,3 +293,16 @@ def test_exact_totals_are_rounded_on_the_scale_of_their_own_group():
 def test_what_is_no_number_stays_none_when_it_is_rounded(weight):
     feedback = rl.Feedback(outcomes={"a": (rl.Score(1e20), rl.Score(0.1))}, weights={"a": weight})
     assert not feedback.totals(torch.tensor([0, 1]), exact=True)[0][0].isfinite()
+
+
+@pytest.mark.parametrize(
+    ("answers", "form", "complaint"),
+    [
+        (("a",), "compare", "compares 1 answers, but must two; ask in pairs, or rank"),
+        (("a", "b", "c"), "compare", "compares 3 answers"),
+        (("a", "b"), "vote", "form is 'vote', but must be one of score, compare, rank"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(answers: tuple[str, ...], form: Any, complaint: str) -> None:
+    with pytest.raises(rl.FeedbackError, match=complaint):
+        rl.Question(prompt=rl.Prompt(id="p", text="p"), answers=answers, form=form)

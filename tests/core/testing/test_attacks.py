@@ -63,3 +63,13 @@ def test_only_what_it_gets_right_can_be_attacked_and_silence_is_no_flip() -> Non
 def test_a_judge_that_is_never_right_cannot_be_measured() -> None:
     with pytest.raises(PluginError, match="on none of 8 pairs even when nobody attacks"):
         attack(Naive(lambda text: text in WORSE))
+
+
+def test_what_an_attack_makes_a_tie_is_a_flip() -> None:
+    class Tied(Naive):
+        def _one(self, answer: str):
+            return Score(0.0 if answer in WORSE else 1.0)
+
+    (attempt,) = attack(Tied(), attacks={"any": lambda pair: f"{pair.worse} indeed"})
+    assert (attempt.flips, attempt.heard, attempt.rate) == (len(PAIRS), len(PAIRS), 1.0)
+    assert attempt.shift == 1.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def test_exchanging_the_answers_exchanges_the_sign(tmp_path_factory, one: float,
     back = said([Says(one), Says(other)], file, ["a", "b"], "long answer", "x")
     assert [outcome.value for outcome in there] == pytest.approx([outcome.value for outcome in reversed(back)])
     assert there[0].value == -there[1].value
+
+
+def test_a_score_is_heard_as_the_difference_that_was_fitted(tmp_path: Path) -> None:
+    fusion = Fusion(weights={"a": Weight(kind="score", slope=2.0, scale=1.5), "b": Weight(slope=0.0)})
+    fusion.save(tmp_path / "fusion.json")
+    (one, _) = said([Says(0.4), Says(0.0)], str(tmp_path / "fusion.json"), ["a", "b"], "x", "y")
+    assert one.value == pytest.approx(2 / (1 + math.exp(-2.0 * 0.8 / 1.5)) - 1)
+
+
+def test_a_fusion_of_features_of_the_pairs_is_refused(tmp_path: Path) -> None:
+    Fusion(weights={"a": Weight(), "b": Weight()}, features=(0.5,)).save(tmp_path / "fusion.json")
+    with pytest.raises(ConfigError, match="was fitted with features of the pairs; fit one without"):
+        Ensemble([Says(1), Says(2)], fusion=str(tmp_path / "fusion.json"), sources=["a", "b"])
 
 
 def test_who_abstains_is_left_out(tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_texts_are_written_greedily_or_drawn_by_seed(policy: FakePolicy) -> None
     assert len(set(texts)) > 1
 
 
+def test_texts_that_are_to_be_written_differently_in_one_batch_are(policy: FakePolicy) -> None:
+    options = [{"max_tokens": 1}, {"max_tokens": 8}, {"temperature": 1.0, "seed": 1}, {"temperature": 1.0, "seed": 2}]
+    each = [request(options=(), **({"max_tokens": 8} | its)) for its in options]
+    assert [its.text for its in replies(policy, *each)] == [its.text for one in each for its in replies(policy, one)]
+
+
+def test_greedy_is_what_is_likeliest_whatever_the_seed(policy: FakePolicy) -> None:
+    each = [request(options=(), max_tokens=8, seed=seed) for seed in range(5)]
+    assert len({reply.text for reply in replies(policy, *each)}) == 1
+
+
 def test_the_contract_of_a_judge_holds(policy: FakePolicy) -> None:
     check_judge(PolicyJudge(policy))
 

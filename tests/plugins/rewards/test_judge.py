@@ -101,6 +101,13 @@ def test_criteria_are_averaged_by_weight_and_none_is_left_out(tmp_path: Path, se
     assert outcomes == [wanted] * 3
 
 
+def test_a_criterion_that_failed_is_not_hidden_by_one_without_an_opinion(tmp_path: Path) -> None:
+    rubric = tmp_path / "rubric.md"
+    rubric.write_text("## kind\nabstain\n## true\nfail\n")
+    outcomes = JudgeReward(ByRubric(), standards=Standards(rubric=str(rubric))).score(ROLLOUTS)
+    assert outcomes == [Failed("true: down", 2.0)] * 3
+
+
 def test_levels_and_reference_reach_the_judge(tmp_path: Path) -> None:
     rubric = tmp_path / "rubric.md"
     rubric.write_text("Truth.\n1. false\n2. true\n")

@@ -103,10 +103,14 @@ def test_people_see_tables_and_programs_json(tables: dict, tmp_path: Path) -> No
         ({"exam": {"own": {"wise": "x"}, "author": "by_one"}}, DataError, "must give the authors of both answers"),
         ({"answers": {"columns": ["one"]}, "gold": None}, ConfigError, "nothing says which answer is better"),
         ({"answers": {"columns": ["one", "other", "one"]}}, DataError, "there are 3; give a list"),
+        ({"exam": {"rubric": "RUBRIC"}}, ConfigError, "has 2 criteria; examine by one at a time"),
         ({"exam": {"calibrat": "platt"}}, ConfigError, "did you mean 'calibrate'"),
     ],
 )
-def test_what_does_not_fit_is_said(tables: dict, change: dict, error: type, complaint: str) -> None:
+def test_what_does_not_fit_is_said(tables: dict, change: dict, error: type, complaint: str, tmp_path: Path) -> None:
+    if change.get("exam") == {"rubric": "RUBRIC"}:
+        (tmp_path / "rubric.md").write_text("## a\nx\n## b\ny\n")
+        change = {"exam": {"rubric": str(tmp_path / "rubric.md")}}
     tables = {**tables, **change}
     tables = {name: its for name, its in tables.items() if its is not None}
     with pytest.raises(error, match=complaint):

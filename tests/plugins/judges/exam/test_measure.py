@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from judging import Scripted, answers_in, ask
 from rlaif_core import Abstain, Failed, Score, Verdict
+from rlaif_core.calibration import brier, fit_calibrator
 from rlaif_judges.asking import Straight
 from rlaif_judges.exam.measure import agreement, calibrated, examined, margins_of
 from rlaif_judges.hygiene import Hygiene
@@ -97,6 +98,13 @@ def test_what_length_does_to_it_is_told() -> None:
     assert examined("x", said(*[0.5] * 20), [1] * 20, answers).lengths.bias == 0.0
 
 
+def test_right_where_the_longer_is_better_and_where_the_shorter_is_are_told_apart() -> None:
+    """Also where the better answer is the second one."""
+    answers = [("long answer", "short")] * 4
+    its = examined("x", said(0.5, 0.5, -0.5, 0.5), [1, 1, -1, -1], answers)
+    assert (its.lengths.longer, its.lengths.shorter) == (1.0, 0.5)
+
+
 def test_preferring_ones_own_is_told() -> None:
     truth, own = [1, -1, 1, -1], [1, 1, -1, -1]
     assert examined("x", said(0.5, 0.5, -0.5, -0.5), truth, pairs(4), own).own_bias == 0.5
@@ -135,6 +143,21 @@ def test_margins_that_are_no_probabilities_are_as_sure_as_can_be(kind: str) -> N
     one, other = calibrated(wild, truth, kind), calibrated(tame, truth, kind)
     assert one.brier_before == other.brier_before == examined("x", said(*wild), truth, pairs(40)).brier
     assert one.ece_after == other.ece_after
+
+
+def test_a_calibration_is_measured_on_pairs_that_it_was_not_fitted_to_and_with_its_symmetry() -> None:
+    """By hand, fold by fold; of few pairs it matters."""
+    chance = random.Random(2)
+    margins = [round(chance.uniform(-1, 1), 2) for _ in range(30)]
+    truth = [chance.choice([1, -1, 1]) for _ in margins]
+    p, right = [(1 + m) / 2 for m in margins], [float(t > 0) for t in truth]
+    after = [0.0] * 30
+    for fold in range(5):
+        rest = [row for row in range(30) if row % 5 != fold]
+        fitted = fit_calibrator([p[r] for r in rest], [right[r] for r in rest], kind="isotonic", symmetric=True)
+        for row in range(fold, 30, 5):
+            after[row] = float(fitted([p[row]])[0])
+    assert calibrated(margins, truth, "isotonic").brier_after == pytest.approx(brier(after, right))
 
 
 def test_too_few_pairs_calibrate_nothing() -> None:
