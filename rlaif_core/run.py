@@ -253,16 +253,19 @@ def _same(one: Any, other: Any) -> bool:
 def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:
     """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise.
 
-    What takes no weights is built to see that it can be: actions, credit, optimiser. Of policies, judges, rewards and
-    observers the options are checked by name and type, and of the prompts whether their files and functions are there.
+    What takes no weights is built to see that it can be: actions that ask no judge, credit, optimiser. Of policies,
+    judges, rewards and observers the options are checked by name and type, and of the prompts whether their files and
+    functions are there.
     """
     from rlaif_core.assemble import plan
     from rlaif_core.prompts import check_prompts
+    from rlaif_core.references import judges_named
 
     plugins = plugins or Plugins.load()
     result = plan(config, plugins)
     check_prompts(config.expanded().prompts)
     for kind in ("actions", "credits", "optimisers"):
         for chosen in result.of(kind):
-            plugins.build(kind, chosen.listing.offer.name, chosen.options)
+            if not judges_named(chosen.listing, chosen.options, config.judges):
+                plugins.build(kind, chosen.listing.offer.name, chosen.options)
     return result

@@ -134,6 +134,7 @@ def test_a_config_names_its_judge(tmp_path):
 def test_a_run_learns_from_what_was_kept(tmp_path):
     (tmp_path / "long.py").write_text("def length(question):\n    return [len(text) for text in question.answers]\n")
     plain = tables(tmp_path / "run", judge="main", q=0.25, keep=2)
+    plain["prompts"] = {"batch": 2, "group": 8}
     plain["judges"]["main"]["path"] = f"{tmp_path / 'long.py'}:length"
     history = run(
         RunConfig.of(plain),
