@@ -253,11 +253,7 @@ def _same(one: Any, other: Any) -> bool:
 def check(config: RunConfig, plugins: Plugins | None = None) -> Plan:
     """Resolve every name and option without loading weights: a `Plan`, or the error that `run` would raise.
 
-<<<<<<< HEAD
     What takes no weights is built to see that it can be: credit, optimiser, and actions that ask no judge. Of policies,
-=======
-    What takes no weights is built to see that it can be: actions that ask no judge, credit, optimiser. Of policies,
->>>>>>> e3ebd847a05f7d2871770f59e4e7296d6916103d
     judges, rewards and observers the options are checked by name and type, and of the prompts whether their files and
     functions are there.
     """
