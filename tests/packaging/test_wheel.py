@@ -25,14 +25,15 @@ OTHER = os.environ.get("RLAIF_OTHER_PYTHON", "")
 PACKAGES = {
     "rlaif_core": "rlaif_core",
     "rlaif_kernels": "kernels/rlaif_kernels",
-    "rlaif_builtins": "plugins/rlaif_builtins",
-    "rlaif_lumen": "plugins/rlaif_lumen",
-    "rlaif_report": "plugins/rlaif_report",
+    **{
+        f"rlaif_{name}": f"plugins/rlaif_{name}"
+        for name in ("builtins", "fusion", "guards", "judges", "lumen", "report", "rewards")
+    },
 }
 
 
 def sources(repository: Path) -> set[str]:
-    """Every file of the four packages, as it is named in a wheel."""
+    """Every file of our packages, as it is named in a wheel."""
     return {
         f"{name}/{path.relative_to(repository / folder).as_posix()}"
         for name, folder in PACKAGES.items()
