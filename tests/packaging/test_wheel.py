@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_packages_and_the_binaries(core_wheel: Any, reposito
     assert contents(core_wheel.wheel) >= sources(repository)
     wanted = ["rlaif_kernels/_native", *["rlaif_kernels/_native_cuda"] * bool(NVCC)]
     assert sorted(name.partition(".")[0] for name in extra) == wanted
-    assert core_wheel.wheel.stat().st_size < 5_000_000
+    assert core_wheel.wheel.stat().st_size < 6_000_000
 
 
 def test_the_binary_is_small_and_knows_nothing_of_torch(core_wheel: Any) -> None:
