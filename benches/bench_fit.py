@@ -28,6 +28,7 @@ from rlaif_rewards.fit.data import READERS, Labelled, Preferences
 from rlaif_rewards.fit.embedding import Encoder
 from rlaif_rewards.fit.estimate import encoder_of, estimate
 from rlaif_rewards.fit.evaluate import Said, baseline, by_length, judged, measured
+from rlaif_rewards.fit.plot import reliability_plot
 from rlaif_rewards.fit.split import folds, parted, split
 from rlaif_rewards.fit.train import train
 from rlaif_rewards.reading import Shown
@@ -35,6 +36,7 @@ from rlaif_rewards.scorer import Reading
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+PICTURE = "fit-harmless.svg"
 KINDS = ("stacked", "tfidf")
 TRAINED = ("selfaware",)  # where a transformer is trained from scratch, too: minutes on two cores
 BASELINE = "baseline"
@@ -215,6 +217,9 @@ def save(found: dict[str, Any]) -> None:
     kept = {name: kept[name] for name in TITLES if name in kept}
     path.write_text(json.dumps(kept, indent=1) + "\n")
     (RESULTS / "fit.md").write_text(page(kept))
+    if "harmless" in kept:
+        rows = kept["harmless"][KINDS[0]][0]["reliability"]
+        (RESULTS / PICTURE).write_text(reliability_plot(rows, "reward model on pref_hh_harmless"))
 
 
 def page(found: dict[str, Any]) -> str:
@@ -281,6 +286,7 @@ def _reward_model(kinds: dict[str, Any]) -> list[str]:
                 f"| {kind} | {number} | {seed['accuracy']:.3f} ({low:.3f} to {high:.3f}) | {seed['log_loss']:.3f} |"
             )
     lines += ["", "Reliability of `stacked`, seed 0, both orders of each pair (chance 0.693 log loss):", ""]
+    lines += [f"![what was said against what came true]({PICTURE})", ""]
     lines += ["| said, from | to | pairs | said, mean | came true |", "|--:|--:|--:|--:|--:|"]
     for row in kinds[KINDS[0]][0]["reliability"]:
         numbers = f"{row['count']} | {row['predicted']:.3f} | {row['observed']:.3f}"

@@ -96,7 +96,8 @@ class Bare:
         self._decides = reading.path == "/systemone"
         self._times = times
         self._runner = asyncio.Runner()
-        self._client = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, timeout=60)
+        # As it comes, which asks again where the server has just closed a connection that nobody used.
+        self._client = openai.AsyncOpenAI(api_key="none", base_url=url, timeout=60)
 
     def __call__(self) -> None:
         self._runner.run(self._all())

@@ -18,7 +18,7 @@ from rlaif_core.errors import DataError
 from rlaif_core.logistic import Array, finite, fit_logistic, logit, probabilities_of, sigmoid
 
 SURE = float(np.finfo(np.float64).eps)
-"""The same for the negative log-likelihood, as in scikit-learn: 36 at most for one outcome."""
+"""The negative log-likelihood keeps so far from 0 and 1, as in scikit-learn: one outcome costs 36 at most."""
 PULL = 1e-6
 """Curvature that keeps what the data do not determine where it was: probabilities as they came."""
 LARGEST_SCALE = 100.0

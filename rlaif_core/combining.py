@@ -31,9 +31,7 @@ def soft_minimum(scores: Scores, weights: Scores, *, beta: float) -> float:
     mean less variance / (2 beta)."""
     lowest, total = minimum(scores, weights), math.fsum(weights)
     pairs = [(w / total, -(score - lowest) / beta) for score, w in zip(scores, weights, strict=True) if w]
-    less = math.fsum(
-        w * math.expm1(x) for w, x in pairs
-    )  # by how much it is below 1: of a large beta by next to nothing
+    less = math.fsum(w * math.expm1(x) for w, x in pairs)  # of the sum below and 1: next to nothing for a large beta
     return lowest - beta * (math.log1p(less) if less > -0.5 else math.log(math.fsum(w * math.exp(x) for w, x in pairs)))
 
 

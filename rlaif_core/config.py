@@ -94,7 +94,7 @@ class PromptTable(Table):
     column: str | None = None  # default: "prompt", "messages" or "text", whichever there is
     id: str | None = None  # column with ids; default: "id" where there is one, else the row number
     format: Literal["prompt"] | Format | None = (
-        None  # how answers are recorded; default: by the columns; "prompt": none
+        None  # how answers are recorded; "prompt": none; default: by the columns
     )
     columns: dict[Answers, str] = Field(default_factory=dict)  # what the columns of recorded answers are called here
     transcripts: bool = False  # texts of "\n\nHuman: ...\n\nAssistant: ..." turns become chat messages

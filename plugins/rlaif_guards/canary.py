@@ -13,8 +13,20 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, variance
 from typing import Literal
 
-from rlaif_core import ConfigError, Experience, Judge, Outcome, PluginError, Question, Rollouts, Score, Stop
+from rlaif_core import (
+    ConfigError,
+    Experience,
+    Failed,
+    FeedbackError,
+    Judge,
+    Outcome,
+    Question,
+    Rollouts,
+    Score,
+    Stop,
+)
 from rlaif_core.protocols import State
+from rlaif_core.verdicts import verdicts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,8 @@ class Canary:
     """Every `every` steps, what a judge held out (`judge`, a [judges] table) or a reward source held out (`source`, a
     [[rewards]] table of weight 0) says of the answers to a `share` of the prompts, as metrics: canary/gold,
     canary/proxy (the reward), canary/gap (the rise of the reward since the first look, less that of gold, each in its
-    standard deviations then), canary/drop (below).
+    standard deviations then), canary/drop (below). A judge that fails on all of them stops the run, for nobody would
+    notice that the canary is silent.
 
     Alarm: over the last `window` looks gold is below the best `window` looks before by more than `noise` standard
     errors (canary/drop, over prompts), while the reward is above what it was then. action: "warn", or "stop" the run in
@@ -109,6 +122,11 @@ class Canary:
             if isinstance(outcome, Score) and counts
         ]
         if not both:
+            if failed := [outcome for outcome in said if isinstance(outcome, Failed)]:
+                raise FeedbackError(
+                    f"canary: what is held out failed on {len(failed)} of {len(said)} answers and scored none, so that "
+                    f"nothing guards the run: {failed[0].reason}"
+                )
             return None
         groups = [[it for it in both if it[0] == label] for label in dict.fromkeys(it[0] for it in both)]
         golds = [fmean(gold for _, gold, _ in its) for its in groups]
@@ -133,10 +151,8 @@ class Canary:
                 )
             return outcomes[self._source]
         pairs = zip(rollouts.prompts, rollouts.completions, strict=True)
-        verdicts = self._judge.ask([Question(prompt=prompt, answers=(answer,)) for prompt, answer in pairs])
-        if len(verdicts) != len(rollouts):
-            raise PluginError(f"the judge gave {len(verdicts)} verdicts on {len(rollouts)} questions; one each is due")
-        return [verdict.outcomes[0] for verdict in verdicts]
+        questions = [Question(prompt=prompt, answers=(answer,)) for prompt, answer in pairs]
+        return [verdict.outcomes[0] for verdict in verdicts_of(self._judge, questions)]
 
     def state_dict(self) -> State:
         return {"looks": [asdict(look) for look in self._looks], "alarmed": self._alarmed}

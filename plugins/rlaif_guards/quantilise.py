@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from rlaif_core import ConfigError, Judge, PluginError, Prompt, Question, Rollouts, Sampler, Score
+from rlaif_core import ConfigError, Failed, FeedbackError, Judge, Outcome, Prompt, Question, Rollouts, Sampler, Score
+from rlaif_core.verdicts import verdicts_of
 from rlaif_guards.selection import quantile_weights
 
 
@@ -15,7 +16,8 @@ class Quantilise:
     at random from the best share `q` by what the judge says (Taylor 2016, Quantilizers). Whatever harm the judge does
     not see is at most 1/q times what it is in the policy. q = 1/n keeps the best of a set of n, q = 1 any.
 
-    judge: a [judges] table. Answers that it has no score for come last. What is kept was chosen and not drawn, and is
+    judge: a [judges] table. Answers that it has no score for come last; where it failed and has scored none of a set,
+    the run stops, for what is kept would be anybody's choice. What is kept was chosen and not drawn, and is
     marked as recorded; the choice depends on `seed`, the prompt and the state of the policy alone.
     """
 
@@ -27,7 +29,7 @@ class Quantilise:
     def act(self, sampler: Sampler, prompts: Sequence[Prompt], draft: Rollouts | None) -> Rollouts:
         if draft is None:
             raise ConfigError("quantilise chooses among answers; put it behind 'sample' in [[actions]]")
-        scores = self._scores(draft)
+        said = self._said(draft)
         groups: dict[int, list[int]] = {}
         for row, label in enumerate(draft.group.tolist()):
             groups.setdefault(label, []).append(row)
@@ -39,17 +41,17 @@ class Quantilise:
                     "[prompts] group be a multiple of keep"
                 )
             random = Random(f"{self._seed}/{draft.policy_version}/{draft.prompts[rows[0]].id}")
-            kept += [self._drawn(rows[start :: self._keep], scores, random) for start in range(self._keep)]
+            kept += [self._drawn(rows[start :: self._keep], said, random) for start in range(self._keep)]
         return replace(draft.take(kept), recorded=True)
 
-    def _drawn(self, rows: Sequence[int], scores: Sequence[float], random: Random) -> int:
-        order = sorted(rows, key=lambda row: (scores[row], random.random()))
+    def _drawn(self, rows: Sequence[int], said: Sequence[Outcome], random: Random) -> int:
+        scores = {row: its.value for row in rows if isinstance(its := said[row], Score)}
+        if not scores and (failed := [its for row in rows if isinstance(its := said[row], Failed)]):
+            raise FeedbackError(f"quantilise: the judge scored none of {len(rows)} answers: {failed[0].reason}")
+        order = sorted(rows, key=lambda row: (scores.get(row, float("-inf")), random.random()))
         return random.choices(order, quantile_weights(len(order), self._q))[0]
 
-    def _scores(self, draft: Rollouts) -> list[float]:
+    def _said(self, draft: Rollouts) -> list[Outcome]:
         pairs = zip(draft.prompts, draft.completions, strict=True)
-        verdicts = self._judge.ask([Question(prompt=prompt, answers=(answer,)) for prompt, answer in pairs])
-        if len(verdicts) != len(draft):
-            raise PluginError(f"the judge gave {len(verdicts)} verdicts on {len(draft)} questions; one each is due")
-        said = [verdict.outcomes[0] for verdict in verdicts]
-        return [outcome.value if isinstance(outcome, Score) else float("-inf") for outcome in said]
+        questions = [Question(prompt=prompt, answers=(answer,)) for prompt, answer in pairs]
+        return [verdict.outcomes[0] for verdict in verdicts_of(self._judge, questions)]

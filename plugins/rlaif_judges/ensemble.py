@@ -14,6 +14,8 @@ from rlaif_judges.fused import Fused
 
 SHOWN = 300
 """Characters of each judge's reason that become part of the ensemble's."""
+COUNTS = frozenset({"calls", "tokens_in", "tokens_out"})
+"""What is measured that adds up; of all else there is a mean."""
 
 
 class Ensemble:
@@ -75,7 +77,8 @@ class Ensemble:
             middle = fmean(outcome.value for outcome in outcomes if isinstance(outcome, Score))
             outcomes = [Score(o.value - middle, o.reason, o.cost) for o in outcomes if isinstance(o, Score)]
         names = dict.fromkeys(name for verdict in verdicts for name in verdict.measured)
-        measured = {name: fmean(its.measured[name] for its in verdicts if name in its.measured) for name in names}
+        each = {name: [its.measured[name] for its in verdicts if name in its.measured] for name in names}
+        measured = {name: math.fsum(its) if name in COUNTS else fmean(its) for name, its in each.items()}
         spreads = [pstdev(heard) for its in columns if len(heard := [o.value for o in its if isinstance(o, Score)]) > 1]
         if spreads:
             measured["spread"] = fmean(spreads)

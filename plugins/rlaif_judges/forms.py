@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from rlaif_core import ConfigError, Question
 from rlaif_judges.asking import Message
-from rlaif_judges.framing import shown
+from rlaif_judges.framing import shown, turns
 
 LABELS = string.ascii_uppercase
 SCALE = {
@@ -130,11 +130,9 @@ def _rank(question: Question, style: Style) -> Iterator[Ballot]:
 
 def _shown(question: Question, answers: dict[str, str], ask: str, style: Style) -> tuple[tuple[Message, ...], int]:
     """The conversation that asks: the role as a system message, all else as one of the user."""
-    said = question.prompt.messages or ({"role": "user", "content": question.prompt.text},)
-    texts = {"conversation": "\n\n".join(f"{message['role']}: {message['content']}" for message in said)}
-    if question.reference:
-        texts["reference answer"] = question.reference
-    pieces, left_out, seal = shown(texts | answers, framed=style.framed, longest=style.longest)
+    texts = {"reference answer": question.reference} if question.reference else {}
+    before = turns(question.prompt)
+    pieces, left_out, seal = shown(texts | answers, conversation=before, framed=style.framed, longest=style.longest)
     parts = ["This is a conversation.", pieces["conversation"]]
     if question.reference:
         parts += ["This answer to it is known to be good.", pieces["reference answer"]]

@@ -8,11 +8,14 @@ control token to some model is respelt, and what is too long is cut in the middl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 
 import regex
+
+from rlaif_core import Prompt
 
 NONCE = 12
 """Hexadecimal digits of a nonce."""
@@ -102,15 +105,44 @@ def marked(name: str, text: str, seal: str) -> str:
     return f"<{name} {seal}>\n{text}\n</{name} {seal}>"
 
 
-def shown(texts: Mapping[str, str], *, framed: bool, longest: int) -> tuple[dict[str, str], int, str]:
-    """Each named text as the judge is to read it; how many characters were left out in all; and the nonce ("" without).
+def turns(prompt: Prompt) -> dict[str, str]:
+    """What was said before the answer, each turn under a name of its own: no turn, the model's earlier ones among
+    them, can go on as if another had spoken."""
+    said = prompt.messages or ({"role": "user", "content": prompt.text},)
+    return {f"turn {number}, {message['role']}": message["content"] for number, message in enumerate(said, 1)}
+
+
+def shown(
+    texts: Mapping[str, str],
+    *,
+    conversation: Mapping[str, str] = MappingProxyType({}),
+    framed: bool,
+    longest: int,
+) -> tuple[dict[str, str], int, str]:
+    """Each named text as the judge is to read it, and under "conversation" the turns of that, which share what one text
+    may take; how many characters were left out in all; and the nonce ("" without).
 
     Without `framed` a text stands behind its name and is not changed, to measure what framing is good for.
     """
     # What is invisible goes first: it must not push what is seen into the part that is cut.
-    pieces = {name: cut(inert(text) if framed else text, longest) for name, text in texts.items()}
-    left_out = sum(piece.cut for piece in pieces.values())
-    if not framed:
-        return {name: f"{name}:\n{piece.text}" for name, piece in pieces.items()}, left_out, ""
-    seal = nonce(*(part for name, piece in pieces.items() for part in (name, piece.text)))
-    return {name: marked(name, piece.text, seal) for name, piece in pieces.items()}, left_out, seal
+    seen = {name: inert(text) if framed else text for name, text in (*conversation.items(), *texts.items())}
+    each = allowance([len(seen[name]) for name in conversation], longest)
+    pieces = {name: cut(text, each if name in conversation else longest) for name, text in seen.items()}
+    seal = nonce(*(part for name, piece in pieces.items() for part in (name, piece.text))) if framed else ""
+    told = {
+        name: marked(name, piece.text, seal) if framed else f"{name}:\n{piece.text}" for name, piece in pieces.items()
+    }
+    if conversation:
+        told["conversation"] = "\n\n".join(told.pop(name) for name in conversation)
+    return told, sum(piece.cut for piece in pieces.values()), seal
+
+
+def allowance(sizes: Sequence[int], total: int) -> int:
+    """Up to how many characters texts of these sizes may each have, for all together to have at most `total`: what
+    short ones do not need is left to the others."""
+    left = total
+    for others, size in zip(range(len(sizes), 0, -1), sorted(sizes), strict=True):
+        if size * others > left:
+            return left // others
+        left -= size
+    return total

@@ -106,15 +106,16 @@ class Local(Backend):
         prompts = {(its := _prompt(request, self._manner)).id: its for _, request in batch}
         drawn = self._sampler(first.seed).sample(list(prompts.values()), sampling)
         read, wrote = (drawn.attend & ~drawn.mask).sum(1).tolist(), drawn.mask.sum(1).tolist()
-        said = dict(zip(prompts, zip(drawn.completions, read, wrote, strict=True), strict=True))
+        cut = [why == "length" for why in drawn.finish]
+        said = dict(zip(prompts, zip(drawn.completions, cut, read, wrote, strict=True), strict=True))
         return [partial(_text, *said[request.key({})]) for _, request in batch]
 
     def _sampler(self, seed: int) -> Sampler:
         return self._policy.sampler(seed=seed, step=0, group=1)
 
 
-def _text(text: str, tokens_in: int, tokens_out: int, seconds: float) -> Reply:
-    return Reply(text=text, tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
+def _text(text: str, cut: bool, tokens_in: int, tokens_out: int, seconds: float) -> Reply:
+    return Reply(text=text, cut=cut, tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
 
 
 def manner(policy: Policy) -> Manner:

@@ -21,7 +21,8 @@ class Call:
 
     `identity`, `key` and `prompt` are SHA-256 digests of who was asked, of all that the reply depends on, and of the
     conversation alone. `outcome` is "reply"; "failed"; or "lost", where it ended with the process or by an
-    interruption, and may have been paid for. `answer` is the raw text, or why there is none.
+    interruption, and may have been paid for. `answer` is the raw text, or why there is none; `probabilities` are those
+    of the options, in the order in which they were offered.
     """
 
     time: float
@@ -37,6 +38,7 @@ class Call:
     cost: float
     seconds: float
     answer: str
+    probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,10 @@ class Total:
 def ledger(path: Path | str, account: str | None = None) -> Iterator[Call]:
     """The calls in the file at `path`, of all accounts or of one, oldest first, with those made while it is read."""
     file = _opened(path)
-    columns = [name for name in Call.__dataclass_fields__ if name != "answer"]
+    columns = [name for name in Call.__dataclass_fields__ if name not in ("answer", "probabilities")]
     which = "" if account is None else "AND account = :account"
-    page = f"SELECT id, answer, {', '.join(columns)} FROM calls WHERE id > :last {which} ORDER BY id LIMIT {_PAGE}"
+    read = f"SELECT id, answer, probabilities, {', '.join(columns)} FROM calls"
+    page = f"{read} WHERE id > :last {which} ORDER BY id LIMIT {_PAGE}"
     last = 0
     try:
         while True:  # page by page: a long look at the file would keep its log from being cut back
@@ -71,8 +74,9 @@ def ledger(path: Path | str, account: str | None = None) -> Iterator[Call]:
                 rows = connection.execute(page, {"last": last, "account": account}).fetchall()
             if not rows:
                 return
-            for last, answer, *values in rows:  # noqa: B007  it is where the next page begins
-                yield Call(answer=json.loads(answer), **dict(zip(columns, values, strict=True)))
+            for last, answer, probabilities, *values in rows:  # noqa: B007  it is where the next page begins
+                said = {"answer": json.loads(answer), "probabilities": tuple(json.loads(probabilities))}
+                yield Call(**said, **dict(zip(columns, values, strict=True)))
     finally:
         file.close()
 

@@ -24,13 +24,13 @@ from rlaif_judges.asking import Reply, Request
 from rlaif_judges.economy.budget import Economy, Spent
 from rlaif_judges.economy.database import Database
 
-VERSION = 1
+VERSION = 2
 SCHEMA = (
     """CREATE TABLE calls (
         id INTEGER PRIMARY KEY, time REAL NOT NULL, account TEXT NOT NULL, judge TEXT NOT NULL, model TEXT NOT NULL,
         identity TEXT NOT NULL, key TEXT NOT NULL, prompt TEXT NOT NULL, outcome TEXT NOT NULL,
         tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, seconds REAL NOT NULL,
-        answer TEXT NOT NULL, probabilities TEXT NOT NULL, mass REAL NOT NULL)""",
+        answer TEXT NOT NULL, cut INTEGER NOT NULL, probabilities TEXT NOT NULL, mass REAL NOT NULL)""",
     "CREATE INDEX calls_of_account ON calls (account)",
     "CREATE TABLE replies (key TEXT PRIMARY KEY, call INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE facts (subject TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID",
@@ -216,7 +216,7 @@ def _record(
     row = (
         *(time.time(), caller.account, caller.judge, caller.model, caller.identity, key, prompt, outcome),
         *(reply.tokens_in, reply.tokens_out, reply.cost, reply.seconds),
-        *(json.dumps(reply.text), json.dumps(reply.probabilities), reply.mass),  # as JSON any text fits in
+        *(json.dumps(reply.text), reply.cut, json.dumps(reply.probabilities), reply.mass),  # as JSON any text fits in
     )
     call = connection.execute(f"INSERT INTO calls VALUES (NULL, {_marks(row)})", row).lastrowid
     assert call is not None
@@ -241,11 +241,12 @@ def _add(connection: sqlite3.Connection, account: str, judge: str, **more: float
 
 
 def _replies(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Reply]:
-    columns = "replies.key, answer, probabilities, mass, tokens_in, tokens_out, cost, seconds"
+    columns = "replies.key, answer, cut, probabilities, mass, tokens_in, tokens_out, cost, seconds"
     found = f"SELECT {columns} FROM replies JOIN calls ON calls.id = call WHERE replies.key IN ({_marks(keys)})"
     return {
         key: Reply(
             text=json.loads(answer),
+            cut=bool(cut),
             probabilities=tuple(json.loads(probabilities)),
             mass=mass,
             tokens_in=tokens_in,
@@ -253,7 +254,9 @@ def _replies(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, R
             cost=cost,
             seconds=seconds,
         )
-        for key, answer, probabilities, mass, tokens_in, tokens_out, cost, seconds in connection.execute(found, keys)
+        for key, answer, cut, probabilities, mass, tokens_in, tokens_out, cost, seconds in connection.execute(
+            found, keys
+        )
     }
 
 

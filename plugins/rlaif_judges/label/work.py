@@ -164,7 +164,7 @@ class Work:
             text, lost = writing.written(reply, request)
             said: dict[str, Any] = {"cost": reply.cost, "calls": 1}
             if isinstance(reply, Reply):
-                said |= {"tokens": [reply.tokens_in, reply.tokens_out], "cut": reply.tokens_out >= request.max_tokens}
+                said |= {"tokens": [reply.tokens_in, reply.tokens_out], "cut": reply.cut}
             if lost is None:
                 records.append((piece.key, "done", said | {"text": text}))
             else:

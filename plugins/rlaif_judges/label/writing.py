@@ -10,7 +10,7 @@ import re
 from rlaif_core import Abstain, Failed, Prompt
 from rlaif_core.rubric import Principle
 from rlaif_judges.asking import Message, Reply, Request
-from rlaif_judges.framing import shown
+from rlaif_judges.framing import shown, turns
 from rlaif_judges.label.standards import spoken
 
 LONGEST = 20_000
@@ -30,18 +30,18 @@ ALONE = "Write the new answer to the conversation and nothing else: no preface, 
 
 def critique(prompt: Prompt, answer: str, by: Principle, *, max_tokens: int, temperature: float) -> Request:
     """The request for what is wrong with an answer."""
-    texts = {"conversation": _conversation(prompt), "answer": answer}
+    texts = {"answer": answer}
     ask = by.critique or CRITIQUE.format(text=spoken(by))
-    return _request("critic", texts, f"{ask} Write the critique alone.", max_tokens, temperature)
+    return _request("critic", prompt, texts, f"{ask} Write the critique alone.", max_tokens, temperature)
 
 
 def revision(
     prompt: Prompt, answer: str, critique: str, by: Principle, *, max_tokens: int, temperature: float
 ) -> Request:
     """The request for an answer that is better by the principle, in the light of a critique."""
-    texts = {"conversation": _conversation(prompt), "answer": answer, "critique": critique}
+    texts = {"answer": answer, "critique": critique}
     ask = by.revision or REVISION.format(text=spoken(by))
-    return _request("editor", texts, f"{ask} {ALONE}", max_tokens, temperature)
+    return _request("editor", prompt, texts, f"{ask} {ALONE}", max_tokens, temperature)
 
 
 def unshown(answer: str) -> str:
@@ -55,7 +55,7 @@ def written(reply: Reply | Abstain | Failed, request: Request) -> tuple[str, Abs
         return "", reply
     text = whole(reply.text)
     if seal := re.search(r"<answer ([0-9a-f]+)>", request.messages[-1].content):
-        text = re.sub(rf"</?\w+ {seal[1]}>", "", text)  # a model may repeat the marks around what it has read
+        text = re.sub(rf"</?[\w, ]+ {seal[1]}>", "", text)  # a model may repeat the marks around what it has read
     text = text.strip()
     return text, None if text else Failed("the judge wrote nothing", reply.cost)
 
@@ -65,13 +65,8 @@ def whole(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
 
 
-def _conversation(prompt: Prompt) -> str:
-    said = prompt.messages or ({"role": "user", "content": prompt.text},)
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in said)
-
-
-def _request(who: str, texts: dict[str, str], ask: str, max_tokens: int, temperature: float) -> Request:
-    pieces, _, seal = shown(texts, framed=True, longest=LONGEST)
+def _request(who: str, prompt: Prompt, texts: dict[str, str], ask: str, max_tokens: int, temperature: float) -> Request:
+    pieces, _, seal = shown(texts, conversation=turns(prompt), framed=True, longest=LONGEST)
     parts = ["This is a conversation.", pieces["conversation"], "This is the answer to it.", pieces["answer"]]
     if "critique" in pieces:
         parts += ["This is a critique of the answer.", pieces["critique"]]

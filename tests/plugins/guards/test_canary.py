@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 import rlaif_core as rl
-from rlaif_core import Abstain, ConfigError, Failed, PluginError, RunConfig, Score, Stop, Verdict
+from rlaif_core import Abstain, ConfigError, Failed, FeedbackError, PluginError, RunConfig, Score, Stop, Verdict
 from rlaif_core.testing import FakePolicy, make_experience, make_feedback, make_rollouts
 from rlaif_guards.canary import Canary, Look, drop
 
@@ -116,7 +116,13 @@ def test_answers_without_a_score_are_left_out():
     nothing = [Abstain("cannot tell"), Failed("outage")] * 5
     said = Canary(source="held_out", every=1).observe(1, experience(held_out=[1.0, 2.0, *nothing]))
     assert said["canary/gold"] == 1.5
-    assert Canary(source="held_out", every=1).observe(1, experience(held_out=[*nothing, *nothing[:2]])) == {}
+    assert Canary(source="held_out", every=1).observe(1, experience(held_out=[Abstain("cannot tell")] * 12)) == {}
+
+
+def test_a_canary_that_an_outage_has_silenced_stops_the_run():
+    silent = [Abstain("cannot tell")] * 10 + [Failed("outage")] * 2
+    with pytest.raises(FeedbackError, match=r"failed on 2 of 12 answers and scored none.*nothing guards.*: outage"):
+        Canary(source="held_out", every=1).observe(1, experience(held_out=silent))
 
 
 def test_what_it_has_seen_comes_back():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlaif_core import Abstain, ConfigError, Failed, PluginError, Plugins, RunConfig, Verdict, run
+from rlaif_core import Abstain, ConfigError, Failed, FeedbackError, PluginError, Plugins, RunConfig, Verdict, run
 from rlaif_core.feedback import outcome_of
 from rlaif_core.record import read_rollouts
 from rlaif_core.run import check
@@ -68,6 +68,12 @@ def test_what_the_judge_has_no_score_for_comes_last(nothing):
     judge = By(lambda text: nothing if text > "c" else ord(text))
     said = {Quantilise(judge, q=0.25, seed=s).act(None, (), make_rollouts(ANSWERS)).completions[0] for s in range(40)}
     assert said == {"b", "c"}
+
+
+def test_a_set_that_an_outage_left_without_a_score_stops_the_run_and_one_without_an_opinion_does_not():
+    with pytest.raises(FeedbackError, match="scored none of 8 answers: outage"):
+        Quantilise(By(lambda _: Failed("outage"))).act(None, (), make_rollouts(ANSWERS))
+    assert len(Quantilise(By(lambda _: Abstain("cannot tell"))).act(None, (), make_rollouts(ANSWERS))) == 2
 
 
 def test_equal_scores_are_told_apart_by_chance_alone():

@@ -96,6 +96,7 @@ def test_a_kept_reply_equals_the_one_that_was_paid_for(
             text=answer,
             probabilities=(share, 1 - share),
             mass=share,
+            cut=share < 0.5,
             tokens_in=tokens,
             cost=cost,
             seconds=seconds,

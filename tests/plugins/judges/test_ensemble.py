@@ -87,7 +87,7 @@ def test_reasons_costs_and_measures_are_told() -> None:
     (verdict,) = ensemble.ask([ask("x", form="score")])
     assert verdict.outcomes[0].reason == "+0.40: kind; +0.20: true"
     assert verdict.outcomes[0].cost == 2.0
-    assert verdict.measured == {"calls": 3.0, "spread": pytest.approx(0.1)}
+    assert verdict.measured == {"calls": 6.0, "spread": pytest.approx(0.1)}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_judges import framing
-from rlaif_judges.framing import cut, inert, nonce, shown
+from rlaif_judges.framing import allowance, cut, inert, nonce, shown
 
 TEXT = st.text(max_size=60)
 TOKENS = [
@@ -90,6 +90,14 @@ def test_without_framing_nothing_is_changed() -> None:
     pieces, left_out, seal = shown({"answer": "<|im_end|>\u200b"}, framed=False, longest=1000)
     assert pieces == {"answer": "answer:\n<|im_end|>\u200b"}
     assert (left_out, seal) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "each"),
+    [([], 100), ([100], 100), ([101], 100), ([10, 20, 30], 100), ([10, 200, 300], 45), ([50, 50, 50], 33)],
+)
+def test_texts_share_a_limit_and_short_ones_leave_theirs_to_the_others(sizes: list[int], each: int) -> None:
+    assert allowance(sizes, 100) == each
 
 
 def test_what_was_left_out_is_counted_over_all_texts() -> None:

@@ -37,7 +37,7 @@ def test_every_call_is_a_row(tmp_path: Path) -> None:
     assert all(start <= its.time <= time.time() for its in calls)
     first = calls[0]
     said = reply(request(1))
-    assert (first.model, first.answer) == ("scripted", said.text)
+    assert (first.model, first.answer, first.probabilities) == ("scripted", said.text, said.probabilities)
     assert (first.tokens_in, first.tokens_out, first.cost) == (10, 1, COST)
 
 

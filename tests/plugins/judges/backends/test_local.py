@@ -71,3 +71,9 @@ def test_a_model_without_a_chat_reads_one_text() -> None:
     said = prompt_of(request(), Chat(template=False))
     assert said.text == "rules\n\nquestion Answer with A or B alone.\n\nAnswer: "
     assert not said.messages
+
+
+def test_a_text_that_had_no_room_says_that_it_was_cut() -> None:
+    asked = [Request(messages=request().messages, max_tokens=limit, temperature=1.0) for limit in (1, 200)]
+    said = [reply for _, reply in Local(FakePolicy(WORDS), identity={}).answer(enumerate(asked))]
+    assert [its.cut for its in said if isinstance(its, Reply)] == [True, False]

@@ -34,16 +34,17 @@ def test_critiques_alone_are_counted_and_their_failures_listed(label, rows_of, p
 
 def test_a_text_that_the_limit_cut_off_is_marked(label, rows_of, principles) -> None:
     judge, backend = language(shares)
-    original = backend.answer
+    original, short = backend.answer, [True]
 
     def answer(requests):
         for number, reply in original(requests):
-            yield number, Reply(text=reply.text, tokens_in=5, tokens_out=7)
+            yield number, Reply(text=reply.text, tokens_in=5, tokens_out=7, cut=short[0])
 
     backend.answer = answer
     report = label({"main": judge}, ["revisions"], label={"constitution": principles, "max_tokens": 7})
     assert all(row["cut"] for row in rows_of("revisions"))
     assert [(its["cut"], its["tokens_in"], its["tokens_out"]) for its in report["labels"]] == [(1.0, 50, 70)] * 2
+    short[0] = False
     label({"main": judge}, ["revisions"], label={"constitution": principles, "max_tokens": 8}, anew=True)
     assert not any(row["cut"] for row in rows_of("revisions"))
 

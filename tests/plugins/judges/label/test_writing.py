@@ -19,7 +19,7 @@ OWN = Principle(text="Be kind.", critique="What is unkind?", revision="Make it k
 def test_a_principle_s_own_requests_come_before_those_made_of_its_text() -> None:
     asked = writing.critique(PROMPT, "an answer", OWN, **ASK).messages[-1].content
     assert "What is unkind? Write the critique alone." in asked
-    assert "user: Who is it?" in asked
+    assert re.search(r"<turn 1, user \w+>\nWho is it\?\n</turn 1", asked)
     assert "Be kind." not in asked
     plain = writing.critique(PROMPT, "an answer", Principle(text="Be kind."), **ASK).messages[-1].content
     assert 'by this principle: "Be kind."' in plain
@@ -69,6 +69,7 @@ def test_marks_that_a_model_repeats_are_taken_off() -> None:
     seal = re.findall(r"<answer ([0-9a-f]+)>", request.messages[-1].content)[0]
     text, lost = writing.written(Reply(text=f"<answer {seal}>\nKind. \ud800\0\n</answer {seal}>"), request)
     assert (text, lost) == ("Kind. \ufffd", None)
+    assert writing.written(Reply(text=f"<turn 1, user {seal}>Kind."), request)[0] == "Kind."
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\0"])
