@@ -5,7 +5,7 @@ reads nothing. One server answers at once, in a process of its own, so that what
 other is `transformers serve` with a small model. Rounds are taken in turn, after one that only warms up. What is said
 of processor time is that of the client's process, all threads together.
 
-    python benches/bench_judge.py [--rounds 5] [--save]
+    python benches/bench_judge.py [--rounds 7] [--save]
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def main() -> None:
     real_data = Path(os.environ.get("RLAIF_REAL_DATA", HERE.parents[1] / "shared"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=real_data / "models" / "tiny-chat")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--save", action="store_true", help="keep the figures in results/<device>.json")
     parser.add_argument("--instant", action="store_true", help=argparse.SUPPRESS)
     options, console = parser.parse_args(), Console()
@@ -188,8 +188,8 @@ def main() -> None:
     else:
         with serving.served(options.model) as url:
             model = str(options.model)
-            cases["transformers serve, 8 tokens"] = compared(url, model, "text", write, 128, options.rounds)
-            cases["transformers serve, decisions"] = compared(url, model, "decision", pick, 128, options.rounds)
+            cases["transformers serve, 8 tokens"] = compared(url, model, "text", write, 256, options.rounds)
+            cases["transformers serve, decisions"] = compared(url, model, "decision", pick, 256, options.rounds)
     for name, case in cases.items():
         rates, work = case["requests a second"], case["processor ms a request"]
         console.print(

@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -168,27 +169,37 @@ def _error(values: Sequence[float]) -> float:
     return stdev(values) / math.sqrt(len(values))
 
 
-def defences(members: Sequence[Path], warm: Path | None) -> dict[str, tuple[Defence, int]]:
-    """Each run with how many seeds it is worth in full."""
+def defences(members: Sequence[Path], warm: Path | None) -> dict[str, Defence]:
+    """What takes the place of the undefended run's tables, by the name of each run."""
 
     def shaped(**shape: Any) -> list[dict[str, Any]]:
         return [{"use": "judge", "judge": "main", "shape": shape}]
 
-    found: dict[str, tuple[Defence, int]] = {
-        "b0": ({}, 3),
-        "b05": ({"kl": BETA}, 3),
-        "b15": ({"kl": 0.15}, 1),
-        "b30": ({"kl": 0.3}, 1),
-        "par": ({"kl": BETA, "rewards": shaped(kind="bounded", reference="start")}, 3),
-        "lenfree": ({"kl": BETA, "rewards": shaped(kind="length_free")}, 1),
+    found: dict[str, Defence] = {
+        "b0": {},
+        "b05": {"kl": BETA},
+        "b15": {"kl": 0.15},
+        "b30": {"kl": 0.3},
+        "par": {"kl": BETA, "rewards": shaped(kind="bounded", reference="start")},
+        "lenfree": {"kl": BETA, "rewards": shaped(kind="length_free")},
     }
     if members and warm:
         one = {its.name: {"use": "tiny", "model": str(its)} for its in members}
-        for combine in ("minimum", "soft_minimum"):
+        for combine in ("mean", "minimum", "soft_minimum"):
             panel = {"use": "ensemble", "judges": list(one), "combine": combine, "beta": SOFT}
-            found[combine] = ({"kl": BETA, "judges": {**one, "main": panel}}, 3 if combine == "minimum" else 1)
-        found["single"] = ({"kl": BETA, "judges": {"main": {"use": "tiny", "model": str(members[0])}}}, 1)
-        found["warm"] = ({"kl": BETA, "judges": {"main": {"use": "tiny", "model": str(warm)}}}, 1)
+            found[combine] = {"kl": BETA, "judges": {**one, "main": panel}}
+        found["single"] = {"kl": BETA, "judges": {"main": {"use": "tiny", "model": str(members[0])}}}
+        found["warm"] = {"kl": BETA, "judges": {"main": {"use": "tiny", "model": str(warm)}}}
+    return found
+
+
+def stopped(undefended: Sequence[Course], work: Path) -> list[Course]:
+    """The same runs as if the canary's alarm had ended them; those without one go to their end."""
+    found = []
+    for its in undefended:
+        last = its.alarm or len(its.kl)
+        courses = {name: getattr(its, name)[:last] for name in ("kl", "gold", "proxy")}
+        found.append(replace(its, **courses, hacks=hacks(work / "runs" / its.name, until=last), frontier=None))
     return found
 
 
@@ -212,7 +223,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)} and its figure")
     parser.add_argument("--work", type=Path, default=Path("runs/overoptimisation"), help="where runs and judges stay")
     parser.add_argument("--only", nargs="*", help="these runs alone, by name")
-    parser.add_argument("--seeds", type=int, default=3, help="at most so many seeds a run")
+    parser.add_argument("--seeds", type=int, default=5, help="of each run")
     options = parser.parse_args()
     torch.set_num_threads(2)
     folders = [] if options.quick else judges(options.work / "judges", SEEDS, SCHOOL)
@@ -225,11 +236,13 @@ def main() -> None:
     selected = [best_of(name, of, rows, sizes, undefended(name, pressed)) for name, of in pressed.items()]
     selected.append(quantiles(rows, sizes))
     runs = {}
-    for name, (defence, seeds) in defences(folders, warm).items():
+    for name, defence in defences(folders, warm).items():
         if options.only is None or name in options.only:
-            steps, many = (STEPS // 4, 1) if options.quick else (STEPS, min(seeds, options.seeds))
+            steps, many = (STEPS // 4, 1) if options.quick else (STEPS, options.seeds)
             runs[name] = course(name, options.work, many, steps, defence)
             print(name, *(f"gold {fmean(its.gold[-5:]):.2f} at KL {its.kl[-1]:.1f}" for its in runs[name]), flush=True)
+    if any(its.alarm for its in runs.get("b0", ())):
+        runs["stopped"] = stopped(runs["b0"], options.work)
     text = page(selected, runs, len(rows), sizes[-1])
     print(text)
     if options.save:

@@ -84,9 +84,9 @@ def watched(work: Path, name: str, seed: int, steps: int, defence: Defence) -> S
     return read_metrics(folder)
 
 
-def hacks(folder: Path, last: int = 10) -> dict[str, float]:
-    """What the policy does to please the judge, in the last steps: fillers and words a reply."""
+def hacks(folder: Path, last: int = 10, until: int | None = None) -> dict[str, float]:
+    """What the policy does to please the judge, in the last steps (of those `until` one): fillers and words a reply."""
     rows = read_rollouts(folder, ["step", "completion"]).to_pylist()
-    recent = sorted({row["step"] for row in rows})[-last:]
+    recent = sorted({row["step"] for row in rows if until is None or row["step"] <= until})[-last:]
     replies = [read_reply(row["completion"]) for row in rows if row["step"] in recent]
     return {"filler": fmean(it.fillers for it in replies), "length": fmean(it.length for it in replies)}

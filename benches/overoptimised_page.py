@@ -12,8 +12,6 @@ from overoptimised import Course
 
 SPAN = 5
 """Steps of a run that are averaged where it is read off."""
-NOISE = 0.08
-"""Two standard errors of gold at a run's end."""
 LEVELS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """KL at which runs are compared, in nats."""
 SAID = {
@@ -23,13 +21,28 @@ SAID = {
     "b30": "the judge, beta 0.3",
     "par": "bounded (PAR), beta 0.05",
     "lenfree": "length-free, beta 0.05",
-    "minimum": "minimum of three new judges, beta 0.05",
+    "stopped": "the judge, beta 0, ended by the canary",
+    "mean": "mean of three new judges, beta 0.05",
+    "minimum": "minimum of the three, beta 0.05",
     "soft_minimum": "soft minimum of the three, beta 0.05",
     "single": "one of the three, beta 0.05",
     "warm": "their weights averaged (WARM), beta 0.05",
 }
 PLAIN = ("b0", "b05", "b15", "b30")
-COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#57606a", "#0550ae", "#953800", "#116329")
+COLOURS = (
+    "#0969da",
+    "#bc4c00",
+    "#1a7f37",
+    "#8250df",
+    "#bf3989",
+    "#9a6700",
+    "#57606a",
+    "#0550ae",
+    "#953800",
+    "#116329",
+    "#6e40c9",
+    "#a40e26",
+)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 60, 220, 30, 46
 
 Runs = Mapping[str, Sequence[Course]]
@@ -44,7 +57,7 @@ def smooth(values: Sequence[float]) -> list[float]:
 def at_kl(course: Course, kl: float) -> float | None:
     """Gold where the KL first reaches so much, between neighbours by the line in sqrt(KL); None beyond."""
     kls, golds = course.kl, course.gold
-    if len(kls) > 20:  # a run, which is noisy; best of n has few points and no noise between them
+    if not course.error:  # a run, which is noisy; best of n has few points and no noise between them
         kls, golds = smooth(kls), smooth(golds)
     for (one, low), (other, high) in pairwise(zip(kls, golds, strict=True)):
         if one <= kl <= other:
@@ -104,12 +117,12 @@ def page(selected: Sequence[Course], runs: Runs, prompts: int, size: int) -> str
 def _learning(runs: Runs) -> list[str]:
     first = next(iter(runs.values()))[0]
     lines = [
-        f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; the sweep is of the packaged judge, and so "
-        f"are PAR and length-free; gold is of the {SPAN * 2} last steps, the peak of "
-        f"the best {SPAN} in a row; with several seeds +- is their standard deviation. Above the sweep: gold at the "
-        "end less that of the plain runs over beta at the same KL, between the ends of two of them by the line in "
-        "sqrt(KL); a run's gold at the end is known to about 0.04. What is above the sweep is better, what is not has "
-        "only stopped elsewhere on it.",
+        f"`reinforce` with `leave_one_out`, {len(first.kl)} steps; the sweep is of the packaged judge, and so are PAR "
+        f"and length-free; gold is of the {SPAN * 2} last steps, the peak of the best {SPAN} in a row; +- is the "
+        "standard deviation over seeds, but the standard error of what is above the sweep: gold at the end less that "
+        "of the plain runs over beta at the same KL, between the ends of two of them by the line in sqrt(KL). What is "
+        "above the sweep is better, what is not has only stopped elsewhere on it. The canary is the oracle itself; a "
+        "quantiliser chooses among answers and trains nothing.",
         "",
         "| trained on | seeds | KL at the end | proxy | gold at its peak | gold at the end | above the sweep | fillers "
         "| words | d* |",
@@ -121,7 +134,7 @@ def _learning(runs: Runs) -> list[str]:
             _mean([fmean(its.proxy[-2 * SPAN :]) for its in courses]),
             _mean([max(smooth(its.gold)[SPAN // 2 : -(SPAN // 2)]) for its in courses]),
             _mean([fmean(its.gold[-2 * SPAN :]) for its in courses]),
-            "" if name in PLAIN or (it := above(courses, runs)) is None else f"{it:+.2f}",
+            "" if name in PLAIN or (it := above(courses, runs)) is None else f"{it[0]:+.2f} +- {it[1]:.2f}",
             *(_mean([its.hacks[what] for its in courses]) for what in ("filler", "length")),
             " ".join(_peak(its) for its in courses),
         )
@@ -150,23 +163,25 @@ def _learning(runs: Runs) -> list[str]:
     return lines
 
 
-def end(courses: Sequence[Course]) -> tuple[float, float]:
-    """KL and gold of the last steps, the mean of all seeds."""
-    kl, gold = (
-        fmean(fmean(its[-2 * SPAN :]) for its in each) for each in zip(*((c.kl, c.gold) for c in courses), strict=True)
+def end(courses: Sequence[Course]) -> tuple[float, float, float]:
+    """KL and gold of the last steps, the means of all seeds, and the standard error of gold (nan of one alone)."""
+    kls, golds = (
+        [fmean(its[-2 * SPAN :]) for its in each] for each in zip(*((c.kl, c.gold) for c in courses), strict=True)
     )
-    return kl, gold
+    error = stdev(golds) / math.sqrt(len(golds)) if len(golds) > 1 else math.nan
+    return fmean(kls), fmean(golds), error
 
 
-def above(courses: Sequence[Course], runs: Runs) -> float | None:
-    """By how much gold at the end is above the line through the ends of the plain runs at the same sqrt(KL); None
-    outside of these."""
+def above(courses: Sequence[Course], runs: Runs) -> tuple[float, float] | None:
+    """By how much gold at the end is above the line through the ends of the plain runs at the same sqrt(KL), and the
+    standard error of that; None outside of these."""
     plain = sorted(end(runs[name]) for name in PLAIN if name in runs)
-    kl, gold = end(courses)
-    for (one, low), (other, high) in pairwise(plain):
+    kl, gold, error = end(courses)
+    for (one, low, its), (other, high, theirs) in pairwise(plain):
         if one <= kl <= other:
             a, b, d = (math.sqrt(it) for it in (one, other, kl))
-            return gold - low - (high - low) * (d - a) / (b - a)
+            way = (d - a) / (b - a)
+            return gold - low - (high - low) * way, math.hypot(error, (1 - way) * its, way * theirs)
     return None
 
 
@@ -174,14 +189,15 @@ def _verdict(runs: Runs) -> list[str]:
     """Who has moved the frontier and who has moved along it."""
     found = {SAID[name]: above(courses, runs) for name, courses in runs.items() if name not in PLAIN}
     verdicts = {
-        "Gold is lifted at equal KL": [name for name, it in found.items() if it is not None and it > NOISE],
-        "Only moved along the sweep, within the noise": [
-            name for name, it in found.items() if it is not None and abs(it) <= NOISE
+        "Gold is lifted at equal KL": [name for name, it in found.items() if it and it[0] > 2 * it[1]],
+        "Only moved along the sweep, within two standard errors": [
+            name for name, it in found.items() if it and abs(it[0]) <= 2 * it[1]
         ],
-        "Below the sweep": [name for name, it in found.items() if it is not None and it < -NOISE],
+        "Below the sweep": [name for name, it in found.items() if it and it[0] < -2 * it[1]],
         "Outside of the sweep's KL": [name for name, it in found.items() if it is None],
+        "Known from one seed alone": [name for name, it in found.items() if it and math.isnan(it[1])],
     }
-    return [f"- {verdict} (noise: {NOISE}): {'; '.join(names)}." for verdict, names in verdicts.items() if names]
+    return [f"- {verdict}: {'; '.join(names)}." for verdict, names in verdicts.items() if names]
 
 
 def _gain(gain: float, error: float) -> str:
@@ -207,7 +223,7 @@ def _peak(course: Course) -> str:
 
 def figure(selected: Sequence[Course], runs: Runs) -> str:
     """Gold over sqrt(KL): lines for runs (first seed), dots and dashes for best of n."""
-    curves = [(SAID[name], courses[0], False) for name, courses in runs.items()]
+    curves = [(SAID[name], courses[0], False) for name, courses in runs.items() if name != "stopped"]
     curves += [
         (f"best of n: {its.name}", its, True) for its in selected if its.name in ("packaged judge", "gold itself")
     ]

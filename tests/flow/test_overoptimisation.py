@@ -39,28 +39,36 @@ def ended(bench: ModuleType, name: str, kl: float, gold: float, **more: Any) -> 
 
 
 def test_who_lifts_gold_at_equal_kl_is_told_from_who_stops_elsewhere(bench: ModuleType, pages: ModuleType) -> None:
+    def seeds(name: str, kl: float, *golds: float, **more: Any) -> list[Any]:
+        return [ended(bench, f"{name}-{seed}", kl, gold, **more) for seed, gold in enumerate(golds)]
+
     runs = {
-        "b0": [ended(bench, "b0-0", 9.0, 0.1, alarm=31)],
-        "b30": [ended(bench, "b30-0", 1.0, 0.5)],
-        "par": [ended(bench, "par-0", 4.0, 0.31)],
-        "minimum": [ended(bench, "minimum-0", 4.0, 0.5), ended(bench, "minimum-1", 4.0, 0.52)],
-        "warm": [ended(bench, "warm-0", 4.0, 0.1)],
-        "lenfree": [ended(bench, "lenfree-0", 99.0, 0.1)],
+        "b0": seeds("b0", 9.0, 0.08, 0.12, alarm=31),
+        "b30": seeds("b30", 1.0, 0.48, 0.52),
+        "par": seeds("par", 4.0, 0.3, 0.32),
+        "minimum": seeds("minimum", 4.0, 0.5, 0.52),
+        "warm": seeds("warm", 4.0, 0.09, 0.11),
+        "lenfree": seeds("lenfree", 99.0, 0.1),
+        "single": seeds("single", 4.0, 0.9),
     }
-    # Halfway in sqrt(KL) between 1 and 9 is 4: there the sweep is at 0.3.
-    assert pages.above(runs["par"], runs) == pytest.approx(0.01)
-    assert pages.above(runs["minimum"], runs) == pytest.approx(0.21)
+    # Halfway in sqrt(KL) between 1 and 9 is 4: there the sweep is at 0.3, known to 0.02 / sqrt(2); the runs to 0.01.
+    gain, error = pages.above(runs["par"], runs)
+    assert gain == pytest.approx(0.01)
+    assert error == pytest.approx((0.01**2 + 0.02**2 / 2) ** 0.5)
+    assert pages.above(runs["minimum"], runs)[0] == pytest.approx(0.21)
     assert pages.above(runs["lenfree"], runs) is None
     best = bench.Course(
         "packaged judge", [0.0, 0.2], [0.0, 0.3], [0.0, 1.0], {"filler": 1.0}, None, [0.1, 0.1], [(0.0, 0.0)] * 2
     )
     other = replace(best, name="gold itself", above=[(0.0, 0.0), (0.3, 0.1)])
     text = pages.page([best, other], runs, 10, 2)
-    assert "Gold is lifted at equal KL (noise: 0.08): minimum of three" in text
-    assert "Only moved along the sweep, within the noise (noise: 0.08): bounded" in text
-    assert "Below the sweep (noise: 0.08): their weights averaged" in text
+    assert "- Gold is lifted at equal KL: minimum of the three, beta 0.05.\n" in text
+    assert "- Only moved along the sweep, within two standard errors: bounded (PAR), beta 0.05.\n" in text
+    assert "- Below the sweep: their weights averaged" in text
+    assert "- Outside of the sweep's KL: length-free" in text
+    assert "- Known from one seed alone: one of the three" in text
     assert "**+0.300 +- 0.100**" in text
-    assert "seed 0: at step 31, with gold at 0.10" in text
+    assert "seed 0: at step 31, with gold at 0.08" in text
     drawn = ElementTree.fromstring(pages.figure([best, other], runs))
     assert len([it for it in drawn if it.get("fill") == "none"]) == len(runs) + 2
 
