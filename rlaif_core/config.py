@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -54,9 +54,17 @@ class Tables(Table):
                 close = suggest(name, cls.model_fields).replace("'", "[", 1).replace("'", "]", 1)
                 raise ConfigError(f"{where}: unknown table [{name}]{close}")
         try:
-            return cls.model_validate(tables)
+            config = cls.model_validate(tables)
         except ValidationError as error:
             raise ConfigError(f"{where}: {_place(error, cls)}") from None
+        for wrong, told in config.contradictions():
+            if wrong:
+                raise ConfigError(f"{where}: {told}")
+        return config
+
+    def contradictions(self) -> Iterator[tuple[object, str]]:
+        """(whether it holds, what is wrong with it) of what no table says of itself."""
+        yield from ()
 
     def expanded(self) -> Self:
         """The same config with every `${NAME}` replaced from the environment."""
@@ -182,13 +190,10 @@ class RunConfig(Tables):
     observers: list[Use] = Field(default_factory=list)
     plugins: PluginTable = Field(default_factory=PluginTable)
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> Self:
-        config = super().of(given, where, overrides)
-        names = [reward.name for reward in config.rewards]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f'{where}: two [[rewards]] are called {twice[0]!r}; give each its own name = "..."')
-        return config
+    def contradictions(self) -> Iterator[tuple[object, str]]:
+        names = [reward.name for reward in self.rewards]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        yield twice, f'two [[rewards]] are called {min(twice, default="")!r}; give each its own name = "..."'
 
     def chosen(self) -> list[Use]:
         """Every table that names an offer."""

@@ -12,9 +12,9 @@ from typing import Literal
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Rollouts, Score
 from rlaif_rewards.clusters import masses
 from rlaif_rewards.entailment import Related, Relation, missing, relating
-from rlaif_rewards.groups import chance_free, commonness, grouped, replied
+from rlaif_rewards.groups import commonness, grouped, replied
 from rlaif_rewards.instruments import JUDGE_SCALE, Scale
-from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
+from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness, unclustered
 from rlaif_rewards.sentences import sentences
 
 MOST = 100
@@ -68,12 +68,9 @@ class Consistency:
     def _group(
         self, rollouts: Rollouts, rows: Sequence[int], found: Clustered | Abstain | Failed, common: Sequence[float]
     ) -> list[Outcome]:
-        if len(rows) < 2:
-            return [Abstain("a single answer has no siblings to agree with; raise [prompts] group")]
-        if chance_free(rollouts, rows):
-            return [Abstain("drawn without chance, so that the answers agree whatever is known")] * len(rows)
-        if not isinstance(found, Clustered):
-            return [found] * len(rows)
+        if none := unclustered(rollouts, rows, found):
+            return [none] * len(rows)
+        assert isinstance(found, Clustered)
         shares, cost = masses(found.labels), found.cost / len(rows)
         outcomes: list[Outcome] = []
         for label, its in zip(found.labels, common, strict=True):

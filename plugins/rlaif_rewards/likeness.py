@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from rlaif_core import Abstain, ConfigError, Failed, Judge
+from rlaif_core import Abstain, ConfigError, Failed, Judge, Rollouts
 from rlaif_core.options import OptionGroup
 from rlaif_core.prompts import load_function
 from rlaif_rewards.abstention import stand
 from rlaif_rewards.clusters import components, mutual, numbered
 from rlaif_rewards.entailment import Relate, Relation, missing, relating
 from rlaif_rewards.final_answer import normalised, number, taking
+from rlaif_rewards.groups import chance_free
 from rlaif_rewards.instruments import JUDGE_SCALE, Scale, called
 from rlaif_rewards.words import canonical
 
@@ -92,6 +93,17 @@ class Likeness(OptionGroup):
         if self.alike == "embedding":
             return _by_embedding(self.embedder, self.near)
         return _by_key(self.alike)
+
+
+def unclustered(
+    rollouts: Rollouts, rows: Sequence[int], found: Clustered | Abstain | Failed
+) -> Abstain | Failed | None:
+    """Why nothing can be said of how far the answers of a group agree; None where something can."""
+    if len(rows) < 2:
+        return Abstain("a single answer has no siblings to agree with; raise [prompts] group")
+    if chance_free(rollouts, rows):
+        return Abstain("drawn without chance, so that the answers agree whatever is known")
+    return None if isinstance(found, Clustered) else found
 
 
 EXACT = Likeness()

@@ -8,9 +8,9 @@ from typing import Literal
 
 from rlaif_core import Abstain, ConfigError, Failed, Judge, Outcome, Rollouts, Score
 from rlaif_rewards.clusters import entropy, masses
-from rlaif_rewards.groups import chance_free, commonness, grouped, last_turn_logp, replied
+from rlaif_rewards.groups import commonness, grouped, last_turn_logp, replied
 from rlaif_rewards.instruments import JUDGE_SCALE, Scale
-from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness
+from rlaif_rewards.likeness import ABSTAINS, EXACT, Clustered, Likeness, unclustered
 
 Weights = Literal["count", "length", "raw"]
 
@@ -67,12 +67,9 @@ class SemanticEntropy:
         logp: Sequence[float] | None,
         common: Sequence[float],
     ) -> list[Outcome]:
-        if len(rows) < 2:
-            return [Abstain("a single answer has no siblings to agree with; raise [prompts] group")]
-        if chance_free(rollouts, rows):
-            return [Abstain("drawn without chance, so that the answers agree whatever is known")] * len(rows)
-        if not isinstance(found, Clustered):
-            return [found] * len(rows)
+        if none := unclustered(rollouts, rows, found):
+            return [none] * len(rows)
+        assert isinstance(found, Clustered)
         labels, texts = found.labels, replied(rollouts, rows)
         shares = masses(labels) if logp is None else distinct_masses(texts, labels, [logp[row] for row in rows])
         varied = entropy(shares.values()) / math.log(len(rows))

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from rlaif_core import ConfigError, Sampling
+from rlaif_core import Sampling
 from rlaif_core.config import PluginTable, PolicyTable, PromptTable, Table, Tables, Use
 from rlaif_core.run import config_key
 
@@ -98,14 +98,10 @@ class LabelConfig(Tables):
     @classmethod
     def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> Self:
         config = super().of(given, where, overrides)
-        for wrong, told in config.contradictions():
-            if wrong:
-                raise ConfigError(f"{where}: {told}")
-        _ = config.answers.sampling
+        _ = config.answers.sampling  # a temperature, say, that is none
         return config
 
     def contradictions(self) -> Iterator[tuple[object, str]]:
-        """(whether it holds, what is wrong with it) of what no table says of itself."""
         what, answers = self.label.what, self.answers
         yield not self.judges, "there is no judge; add a [judges.NAME] table"
         yield len({*what}) < len(what), f"[label] what names {max(what, key=what.count)!r} twice"

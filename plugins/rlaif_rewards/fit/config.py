@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rlaif_core import ConfigError
 from rlaif_core.config import Table, Tables
 from rlaif_core.recordings import Answers, Format
 from rlaif_rewards.fit.losses import Ties
@@ -118,14 +117,6 @@ class FitConfig(Tables):
     linear: LinearTable = Field(default_factory=LinearTable)
     transformer: TransformerTable = Field(default_factory=TransformerTable)
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any], where: str = "config", overrides: Iterable[str] = ()) -> Self:
-        config = super().of(given, where, overrides)
-        for wrong, told in config.contradictions():
-            if wrong:
-                raise ConfigError(f"{where}: {told}")
-        return config
-
     @property
     def framing(self) -> Framing:
         """How texts are shown."""
@@ -137,7 +128,6 @@ class FitConfig(Tables):
         return self.data.prompt is not None or self.fit.target == "reward_model"
 
     def contradictions(self) -> Iterator[tuple[object, str]]:
-        """(whether something does not fit together, what)."""
         data, fit, linear, own = self.data, self.fit, self.linear, self.transformer
         yield data.label and data.votes, "[data] label and votes are two ways to say the same; give one"
         yield len(data.votes) == 1, "[data] votes names one column; name the columns of all labels"

@@ -6,11 +6,13 @@ has set, light or dark.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 SIDE, LEFT, TOP, BARS = 320, 56, 44, 48  # of the square; space beside and above it; height of the counts below
+QUANTILE = 1.96  # of the normal distribution, for intervals of 95 %
 WIDTH, HEIGHT = LEFT + SIDE + 24, TOP + SIDE + 96 + BARS
 STYLE = """
 svg { --ground: #fff; --ink: #1f2328; --faint: #57606a; --grid: #d8dee4; --own: #0550ae; --bars: #b6cdea }
@@ -22,6 +24,7 @@ text { font: 12px system-ui, sans-serif; fill: var(--faint) }
 .grid { stroke: var(--grid) }
 .ideal { stroke: var(--faint); stroke-dasharray: 4 4 }
 .own { stroke: var(--own); stroke-width: 2; fill: none; stroke-linejoin: round }
+.sure { stroke: var(--own); stroke-width: 1.5; opacity: 0.45 }
 .dot { fill: var(--own); stroke: var(--ground); stroke-width: 1.5 }
 .bar { fill: var(--bars) }
 """
@@ -30,8 +33,8 @@ text { font: 12px system-ui, sans-serif; fill: var(--faint) }
 def reliability_plot(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     """SVG of rows as `report.json` has them (low, high, count, predicted, observed); empty ones are left out.
 
-    Above: what was said on the mean of each row against the share that came true, the dashed line being perfect; below:
-    how many there are in each.
+    Above: what was said on the mean of each row against the share that came true with its interval of 95 %, the dashed
+    line being perfect; below: how many there are in each.
     """
     told = [row for row in rows if row["count"]]
     said = "; ".join(f"{row['predicted']:.2f}: {row['observed']:.2f} of {row['count']}" for row in told)
@@ -46,9 +49,18 @@ def reliability_plot(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     points = [(_x(row["predicted"]), _y(row["observed"])) for row in told]
     parts.append(f'<polyline class="own" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
     for (x, y), row in zip(points, told, strict=True):
+        low, high = (_y(share) for share in wilson(row["observed"], row["count"]))
+        parts.append(f'<line class="sure" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
         hint = f"said {row['predicted']:.3f}, came true {row['observed']:.3f}, {row['count']} times"
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{hint}</title></circle>')
     return "\n".join([*parts, *_counts(told), "</svg>"]) + "\n"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The interval of 95 % around a share of so many (Wilson 1927)."""
+    more = QUANTILE**2 / count
+    middle, reach = share + more / 2, QUANTILE * math.sqrt((share * (1 - share) + more / 4) / count)
+    return max((middle - reach) / (1 + more), 0.0), min((middle + reach) / (1 + more), 1.0)
 
 
 def _axes() -> list[str]:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rlaif_rewards.fit.plot import LEFT, SIDE, TOP, reliability_plot
+from rlaif_rewards.fit.plot import LEFT, SIDE, TOP, reliability_plot, wilson
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS = [
@@ -37,3 +37,12 @@ def test_it_stands_alone_in_light_and_dark_and_shows_texts_as_texts() -> None:
 
 def test_nothing_to_show_is_an_empty_picture() -> None:
     assert not list(ElementTree.fromstring(reliability_plot([], "it")).iter(f"{SVG}circle"))
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 3), (1, 4), (50, 100), (7, 7)])
+def test_the_interval_of_a_share_is_that_of_its_score_test(right: int, count: int) -> None:
+    """At its ends the share is as far from what is assumed as chance has it in 95 %, in standard errors of that."""
+    low, high = wilson(right / count, count)
+    for end in {low, high} - {0.0, 1.0}:
+        assert abs(right / count - end) / (end * (1 - end) / count) ** 0.5 == pytest.approx(1.96)
+    assert low <= right / count <= high
